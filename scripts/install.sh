@@ -1,0 +1,21 @@
+#!/bin/sh
+# Installs palate and its development tools: sh scripts/install.sh PYTHON
+#
+# torch comes first and alone. A torch that is there is left as it is. On Linux the default wheel
+# carries gigabytes of CUDA, so a machine without an NVIDIA GPU takes a CPU build where pip finds
+# one: in its configured sources, or in PyTorch's own index if that can be reached.
+set -eu
+python=$1
+torch='torch==2.13.0'
+cpu=https://download.pytorch.org/whl/cpu
+
+has_torch() { "$python" -c 'import importlib.util as u, sys; sys.exit(not u.find_spec("torch"))'; }
+needs_cpu_build() { [ "$(uname -s)" = Linux ] && ! command -v nvidia-smi >/dev/null 2>&1; }
+pip() { "$python" -m pip --quiet --disable-pip-version-check "$@"; }
+
+if ! has_torch; then
+    { needs_cpu_build && pip install "$torch+cpu" 2>/dev/null; } ||
+        { needs_cpu_build && pip --retries 0 --timeout 10 install "$torch+cpu" --extra-index-url "$cpu" 2>/dev/null; } ||
+        pip install "$torch"
+fi
+pip install --editable ".[dev]"

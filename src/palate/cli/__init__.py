@@ -1,0 +1,21 @@
+"""The command line: a thin user of `api`, and the only package that prints or exits.
+
+Importing it imports neither torch nor pydantic; each command imports what it needs when it runs.
+"""
+
+from collections.abc import Sequence
+
+from palate.cli.app import app, usage
+from palate.cli.failure import guarded
+
+__all__ = ["app", "main", "run"]
+
+
+def run(words: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; every error has become a line on stderr."""
+    return guarded(lambda: usage(words))
+
+
+def main() -> None:
+    """The `palate` command."""
+    raise SystemExit(run())

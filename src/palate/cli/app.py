@@ -1,0 +1,89 @@
+"""The list of commands.  A command's module is imported when it is called, not before."""
+
+import inspect
+import sys
+from collections.abc import Sequence
+
+from cyclopts import App, Parameter
+
+from palate import __version__
+from palate.cli.layout import Layout
+
+COMMANDS = {
+    "sft": (
+        "palate.cli.train:sft",
+        """Imitate: train on prompts and completions.
+
+        The same command on an existing run continues it. What is left out is derived from the
+        model and the data, and printed with its reason.""",
+    ),
+    "dpo": (
+        "palate.cli.train:dpo",
+        """Prefer: train on pairs, chosen over rejected.
+
+        The model, usually the run of palate sft, is also the reference, and the reference is
+        locked. The same command on an existing run continues it.""",
+    ),
+    "run": (
+        "palate.cli.train:run",
+        """Both stages from one palate.toml.
+
+        The keys of [sft] and [dpo] are the flags of those commands; [model] holds what they
+        share. Without an out of its own a stage writes OUT/sft or OUT/dpo; without a model of
+        its own DPO starts from the SFT run. The same command continues.""",
+    ),
+    "score": ("palate.cli.read:score", "Log-probs and margin of every row of a file."),
+    "sample": ("palate.cli.read:sample", "Draw completions for a file of prompts."),
+    "chat": (
+        "palate.cli.chat:chat",
+        """Talk to a model, line by line.
+
+        /new starts afresh, /quit or the end of input leaves.""",
+    ),
+    "export": (
+        "palate.cli.export:export",
+        """Write a merged Hugging Face folder.
+
+        It is loaded again and compared with the run on real prompts; a folder that differs
+        is not kept.""",
+    ),
+    "demo": (
+        "palate.cli.demo:demo",
+        """See SFT, then DPO, teach a tiny model taste.
+
+        The model describes properties from their facts. Minutes on two cores.""",
+    ),
+}
+FIRST_LINES = """palate teaches a language model taste: first it imitates, then it prefers.
+
+palate sft --model MODEL --data examples.jsonl --out runs/sft
+palate dpo --model runs/sft --data pairs.jsonl --out runs/dpo"""
+
+
+def _default_shown(value: object) -> str | None:
+    """A default that says something; off, empty and derived go without saying."""
+    return None if value is None or value is False or value == () else str(value)
+
+
+app = App(
+    name="palate",
+    help=FIRST_LINES,
+    version=__version__,
+    help_format="plaintext",
+    help_formatter=Layout(),
+    group_parameters="Options",
+    default_parameter=Parameter(negative=(), show_default=_default_shown),
+    print_error=False,
+    exit_on_error=False,
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,
+)
+for place, (name, (path, summary)) in enumerate(COMMANDS.items()):
+    app.command(path, name=name, help=inspect.cleandoc(summary), sort_key=place)
+
+
+def usage(words: Sequence[str] | None = None) -> int:
+    """Parse and run.  Raises cyclopts.CycloptsError for words that make no command."""
+    words = sys.argv[1:] if words is None else words
+    app(list(words))
+    return 0

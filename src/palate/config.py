@@ -1,0 +1,163 @@
+"""One frozen model per command: the flags, the TOML file, and what the run writes down.
+
+The only place where a default is written.  `None` means "derived from model and data when the run
+starts"; `train/defaults.py` derives it and says why.  Each field says what a resume may do with it:
+`frozen` (a change is refused), `free` (a change is harmless).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Schedule = Literal["cosine", "linear", "constant"]
+Dtype = Literal["float32", "bfloat16", "float64"]
+
+
+def frozen(default: Any, text: str, **limits: Any) -> Any:
+    """A field that a resumed run must not change."""
+    return Field(default, description=text, json_schema_extra={"resume": "frozen"}, **limits)
+
+
+def free(default: Any, text: str, **limits: Any) -> Any:
+    """A field that a resumed run may change: it cannot touch the result."""
+    return Field(default, description=text, json_schema_extra={"resume": "free"}, **limits)
+
+
+class Model(BaseModel):
+    """Base of every config: immutable, unknown keys refused."""
+
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", protected_namespaces=(), allow_inf_nan=False
+    )
+
+
+def comma_separated(value: Any) -> Any:
+    """`a,b` or `(a, b,c)` -> `(a, b, c)`; anything else is left for pydantic to refuse."""
+    parts = [value] if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
+        return value
+    return tuple(word.strip() for part in parts for word in part.split(",") if word.strip())
+
+
+class PromptOptions(Model):
+    """How a prompt is read and written out; `model_fields_set` tells what the user asked for."""
+
+    map: tuple[str, ...] = frozen((), "rename fields: prompt=mr,completion=human")
+    join: str | None = frozen(
+        None,
+        "between a plain prompt and completion (default: a newline if the seam has no white space)",
+    )
+    plain: bool = frozen(False, "treat strings as plain text even if the model has a chat template")
+    chat_template: str | None = frozen(
+        None, "a template by name (chatml) or a Jinja file, for a model without one"
+    )
+
+    _words = field_validator("map", mode="before")(comma_separated)
+
+
+class RowOptions(PromptOptions):
+    """How a row becomes token ids."""
+
+    max_length: int | None = frozen(
+        None, "longest sequence in tokens (default: the model's context)", ge=2
+    )
+    truncate: Literal["prompt-left"] | None = frozen(
+        None, "cut over-long prompts from the left instead of stopping"
+    )
+    drop_long: bool = frozen(False, "leave over-long rows out, and name them, instead of stopping")
+
+
+class TrainConfig(RowOptions):
+    """What `sft` and `dpo` share."""
+
+    model: str = frozen(
+        ..., "a run of palate, a Hugging Face folder or hub id, or a PEFT adapter folder"
+    )
+    data: str = frozen(..., "JSONL, JSON, CSV, Parquet, or a hub data set id")
+    out: Path = free(..., "folder of the run; the same command on it continues")
+    heldout: str | None = frozen(
+        None, "file to evaluate on (default: a tenth of the prompts, by seed)"
+    )
+    epochs: float | None = frozen(None, "passes over the data", gt=0)
+    max_steps: int | None = frozen(None, "stop after this many optimiser steps", ge=1)
+    batch_size: int | None = frozen(None, "items per optimiser step, whatever the packing", ge=1)
+    lr: float | None = frozen(None, "peak learning rate", gt=0)
+    schedule: Schedule = frozen("cosine", "shape of the learning rate after warm-up")
+    warmup: float = frozen(0.1, "share of the steps spent warming up", ge=0, le=1)
+    weight_decay: float = frozen(0.0, "AdamW weight decay on matrices", ge=0)
+    clip: float = frozen(1.0, "largest gradient norm", gt=0)
+    seed: int = frozen(0, "order, split, adapter initialisation", ge=0)
+    full: bool = frozen(False, "train every weight (otherwise LoRA)")
+    rank: int | None = frozen(None, "LoRA rank", ge=1)
+    alpha: float | None = frozen(None, "LoRA alpha (default: twice the rank)", gt=0)
+    targets: tuple[str, ...] = frozen(
+        (), "LoRA target modules (default: every linear layer but the head)"
+    )
+    lora_dropout: float = frozen(
+        0.0, "LoRA dropout; above 0, sharing and packing are off", ge=0, lt=1
+    )
+    dtype: Dtype | None = frozen(
+        None, "weights and arithmetic (default: CUDA bfloat16, CPU float32)"
+    )
+    token_budget: int | None = frozen(None, "tokens per packed row: memory against speed", ge=16)
+    grad_checkpoint: bool = frozen(
+        False, "recompute activations in the backward pass: less memory, more time"
+    )
+    threads: int | None = frozen(None, "CPU threads", ge=1)
+    eval_every: int | None = frozen(None, "optimiser steps between held-out evaluations", ge=1)
+    save_every: int | None = free(None, "optimiser steps between checkpoints", ge=1)
+    keep: int = free(2, "checkpoints kept", ge=2)
+
+    _modules = field_validator("targets", mode="before")(comma_separated)
+
+
+class SftConfig(TrainConfig):
+    """`palate sft`: imitate the completions."""
+
+    mean: Literal["token", "sequence"] = frozen(
+        "token", "every completion token weighs the same, or every completion"
+    )
+
+
+class DpoConfig(TrainConfig):
+    """`palate dpo`: prefer chosen over rejected, against a locked reference."""
+
+    beta: float = frozen(0.1, "strength of the pull to the reference", gt=0)
+    label_smoothing: float = frozen(0.0, "share of the verdicts assumed wrong (cDPO)", ge=0, lt=0.5)
+
+
+class DrawOptions(Model):
+    """How a text is drawn (`palate chat`).  Nothing here is resumed, so all of it is free."""
+
+    temperature: float = free(1.0, "0 takes the likeliest token each time", ge=0)
+    top_p: float = free(1.0, "draw from the likeliest tokens that hold this share", gt=0, le=1)
+    max_new_tokens: int = free(256, "longest completion in tokens", ge=1)
+    seed: int = free(0, "each text is a function of (seed, prompt, index) alone", ge=0)
+
+
+class SampleConfig(DrawOptions, PromptOptions):
+    """`palate sample`: completions for a file of prompts."""
+
+    n: int = free(1, "completions per prompt", ge=1)
+
+
+def complaint(error: Any, name: Callable[[str], str]) -> str:
+    """One entry of pydantic's `errors()` as a sentence; `name` says what the user calls a field."""
+    field = name(str(error["loc"][0])) if error["loc"] else "this"
+    if error["type"] == "missing":
+        return f"{field} is needed."
+    what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    given = error["input"]
+    shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
+    return f"{field} {shown[:60]}: {what}."
+
+
+def resume_rule(model: type[Model], field: str) -> str:
+    """`frozen` or `free`, as the field says."""
+    extra = model.model_fields[field].json_schema_extra
+    assert isinstance(extra, dict), (
+        f"{model.__name__}.{field} does not say what a resume may do with it"
+    )
+    return str(extra["resume"])

@@ -1,0 +1,136 @@
+"""The fields of one record to texts and conversations, or to everything that is wrong with them.
+
+A field is text or a list of messages, the same throughout a file.  Nothing is guessed: a null, a
+number, an unknown role is a fault with its place.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from palate.data.decode import Record, kind
+from palate.data.proposals import missing
+from palate.data.rows import Conversation, Message, Text
+from palate.errors import Problem
+
+ROLES = ("system", "user", "assistant", "tool")
+REMOVE = "Remove the row."
+ONE_FORM = "Use one form per file."
+_SHAREGPT = "Rename from -> role (human -> user, gpt -> assistant) and value -> content."
+
+
+@dataclass(slots=True)
+class Seen:
+    """What is said once about a file: fields without use, and which form each field has."""
+
+    problems: list[Problem] = field(default_factory=list)
+    ignored: dict[str, None] = field(default_factory=dict)
+    forms: dict[str, tuple[bool, int, int]] = field(default_factory=dict)
+    missing: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Fields:
+    """One record seen through `--map`; faults are noted and make the value None."""
+
+    record: Record
+    wanted: tuple[str, ...]
+    mapping: Mapping[str, str]
+    seen: Seen
+    sound: bool = True
+
+    def name(self, wanted: str) -> str:
+        """What the file calls this field."""
+        return self.mapping.get(wanted, wanted)
+
+    def fault(self, wanted: str, what: str, todo: str) -> None:
+        """Note one thing wrong with this record."""
+        self.sound = False
+        name = self.name(wanted)
+        self.seen.problems.append(Problem(self.record.path, self.record.line, name, what, todo))
+
+    def note_ignored(self) -> None:
+        """Note the fields that nobody asks for."""
+        used = {self.name(wanted) for wanted in self.wanted}
+        self.seen.ignored.update(
+            dict.fromkeys(name for name in self.record.fields if name not in used)
+        )
+
+    def text(self, wanted: str, *, blank: bool = False) -> Text | None:
+        """The text or conversation of a field.  `blank`: it may be empty (a prompt)."""
+        if self.name(wanted) not in self.record.fields:
+            found = self.record.fields
+            known = (wanted, *found)
+            if known not in self.seen.missing:
+                self.seen.missing[known] = missing(wanted, found, self.wanted, self.mapping)
+            self.fault(wanted, *self.seen.missing[known])
+            return None
+        value = self.record.fields[self.name(wanted)]
+        if isinstance(value, list):
+            return self._conversation(wanted, value) if self._same_form(wanted, value) else None
+        if isinstance(value, str):
+            if not blank and not value.strip():
+                self.fault(wanted, "is empty (0 characters after trimming)", REMOVE)
+            return value if self._same_form(wanted, value) else None
+        quoted = f' Quote it: "{value}".' if type(value) in (int, float) else ""
+        expected = f"is {kind(value)}, expected text or a list of messages"
+        self.fault(wanted, expected, quoted.strip() or "Write the text, or remove the row.")
+        return None
+
+    def _same_form(self, wanted: str, value: str | list[Any]) -> bool:
+        """A file has text or lists in a field, never both."""
+        line, is_list = self.record.line, isinstance(value, list)
+        first = self.seen.forms.setdefault(wanted, (is_list, line, line))
+        if first[0] == is_list:
+            self.seen.forms[wanted] = (is_list, first[1], line)
+            return True
+        lines = (
+            f"line {first[1]} has" if first[1] == first[2] else f"lines {first[1]}-{first[2]} have"
+        )
+        words = ("a list", "text") if is_list else ("text", "a list")
+        self.fault(wanted, f"is {words[0]}, but {lines} {words[1]}", ONE_FORM)
+        return False
+
+    def _conversation(self, wanted: str, values: list[Any]) -> Conversation | None:
+        if not values:
+            self.fault(wanted, "is an empty list", REMOVE)
+            return None
+        messages = [self._message(wanted, n, value) for n, value in enumerate(values, start=1)]
+        return tuple(m for m in messages if m is not None) if self.sound else None
+
+    def _message(self, wanted: str, number: int, value: Any) -> Message | None:
+        """One turn; notes what is wrong with it."""
+        where = f"message {number}"
+        if not isinstance(value, dict):
+            todo = 'Write {"role": "user", "content": "..."}.'
+            self.fault(wanted, f"{where} is {kind(value)}, expected role and content", todo)
+        elif "role" not in value and "from" in value:
+            self.fault(wanted, f"{where} has 'from' and 'value' (ShareGPT)", _SHAREGPT)
+        elif not isinstance(value.get("role"), str):
+            found = ", ".join(map(str, value))
+            todo = f"Give it one of: {', '.join(ROLES)}."
+            self.fault(wanted, f"{where} has no role (found: {found})", todo)
+        elif value["role"] not in ROLES:
+            todo = f"Allowed: {', '.join(ROLES)}."
+            self.fault(wanted, f"{where} has role '{value['role']}'", todo)
+        elif not isinstance(value.get("content"), str):
+            self._no_text(wanted, where, value)
+        elif value["role"] != "system" and not value["content"].strip():
+            self.fault(wanted, f"{where} ({value['role']}) is empty", REMOVE)
+        else:
+            extra = [
+                key for key in value if key not in ("role", "content") and value[key] is not None
+            ]
+            self.seen.ignored.update(dict.fromkeys(f"{self.name(wanted)}[].{key}" for key in extra))
+            return Message(value["role"], value["content"])
+        return None
+
+    def _no_text(self, wanted: str, where: str, value: dict[str, Any]) -> None:
+        content = value.get("content")
+        if "content" not in value:
+            what = f"{where} has no content"
+        elif content is None:
+            what = f"{where} content is null (tool call?)"
+        else:
+            what = f"{where} content is {kind(content)}"
+        self.fault(wanted, what, "Text is required here.")

@@ -1,0 +1,82 @@
+"""The row types: what a file of examples becomes, and what a tokenizer makes of it.
+
+Meaning lives in the types.  A `Text` is a plain string or a conversation; a row never mixes both.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a row came from: a file (or hub data set) and the 1-based line it starts on."""
+
+    path: str
+    line: int
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: str
+    content: str
+
+
+Conversation = tuple[Message, ...]
+Text = str | Conversation
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One SFT row.  `prompt is None`: the whole text, or every assistant turn, is the completion."""
+
+    prompt: Text | None
+    completion: Text
+    origin: Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One preference: the same prompt, two completions, one verdict."""
+
+    prompt: Text
+    chosen: Text
+    rejected: Text
+    origin: Origin
+
+    def swapped(self) -> "Pair":
+        return replace(self, chosen=self.rejected, rejected=self.chosen)
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """Token ids and the half-open spans of them that are scored (the completion).
+
+    The log-prob of a sequence is the sum over scored tokens t of log p(ids[t] | ids[:t]), so no span
+    starts at 0.  `prompt` is the length of the prompt: sequences of one item agree on ids[:prompt].
+    """
+
+    ids: tuple[int, ...]
+    spans: tuple[tuple[int, int], ...]
+    prompt: int
+
+    @property
+    def scored(self) -> int:
+        """Number of scored tokens."""
+        return sum(stop - start for start, stop in self.spans)
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """What an objective is applied to: one sequence (SFT), or chosen then rejected (a pair).
+
+    Items with the same `group` share a prompt and are kept in one optimiser step.
+    """
+
+    sequences: tuple[Sequence, ...]
+    group: Hashable
+    origin: Origin

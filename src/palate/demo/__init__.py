@@ -1,0 +1,1 @@
+"""The embedded example: property listings, a tiny base model, and a taste that can be computed."""

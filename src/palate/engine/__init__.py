@@ -1,0 +1,1 @@
+"""How a log-prob is computed: one way."""

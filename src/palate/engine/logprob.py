@@ -1,0 +1,196 @@
+"""The chunked linear log-prob: hidden states and the vocabulary projection in, log-probs out.
+
+Full logits are never held.  When the projection is frozen (LoRA) one pass gives the log-prob and
+its gradient by the hidden state; when it trains, the softmax is kept if it fits in 512 MB, else made
+again.  A pass without gradient does neither.  The only module that normalises over the vocabulary.
+
+Shape suffixes: K scored tokens, D hidden, V vocabulary, C tokens of a chunk.
+"""
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+KEPT_BYTES = 512 * 2**20
+CHUNK_BYTES = 64 * 2**20
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """The vocabulary projection and what the model does to its logits afterwards."""
+
+    weight_VD: Tensor
+    bias_V: Tensor | None = None
+    scale: float = 1.0
+    softcap: float | None = None
+
+
+class Statistics(NamedTuple):
+    """Per scored token, without gradient: `sum softmax^2`, entropy (nats), five likeliest ids."""
+
+    square_K: Tensor
+    entropy_K: Tensor
+    top_K5: Tensor
+    top_logps_K5: Tensor
+
+
+def linear_logprob(hidden_KD: Tensor, head: Head, target_K: Tensor) -> Tensor:
+    """log p(target | hidden) for each scored token (K,), in fp32 (fp64 for fp64 input)."""
+    logps: Tensor = _LinearLogProb.apply(
+        hidden_KD, head.weight_VD, head.bias_V, target_K, head.scale, head.softcap
+    )
+    return logps
+
+
+@torch.no_grad()
+def statistics(hidden_KD: Tensor, head: Head) -> Statistics:
+    """What the microscope reads of each token's distribution, chunk by chunk."""
+    parts = []
+    for chunk_CD in hidden_KD.split(_chunk(head.weight_VD, hidden_KD)):
+        logps_CV = torch.log_softmax(_logits(chunk_CD, head), -1)
+        probs_CV = logps_CV.exp()
+        top = logps_CV.topk(min(5, logps_CV.shape[-1]), -1)
+        entropy = -(probs_CV * logps_CV).sum(-1)
+        parts.append((probs_CV.square().sum(-1), entropy, top.indices, top.values))
+    return Statistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+def logits_logprob(logits_KV: Tensor, target_K: Tensor) -> Tensor:
+    """The same from a model's own logits: the last fallback."""
+    logits_KV = logits_KV.to(_wide(logits_KV.dtype))
+    chosen_K = logits_KV.gather(-1, target_K[:, None]).squeeze(-1)
+    return chosen_K - logits_KV.logsumexp(-1)
+
+
+def _wide(dtype: torch.dtype) -> torch.dtype:
+    return torch.promote_types(dtype, torch.float32)
+
+
+def _chunk(weight_VD: Tensor, hidden_KD: Tensor) -> int:
+    """Tokens whose logits fill about CHUNK_BYTES."""
+    return max(1, CHUNK_BYTES // (weight_VD.shape[0] * _wide(hidden_KD.dtype).itemsize))
+
+
+def _logits(hidden_CD: Tensor, head: Head) -> Tensor:
+    """Logits as the model itself would give them, in fp32 or wider."""
+    logits_CV = hidden_CD @ head.weight_VD.T
+    if head.bias_V is not None:
+        logits_CV += head.bias_V
+    logits_CV = logits_CV.to(_wide(logits_CV.dtype))
+    if head.scale != 1.0:
+        logits_CV *= head.scale
+    if head.softcap is not None:
+        logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
+    return logits_CV
+
+
+def _softmax_(logits_CV: Tensor, target_C: Tensor) -> Tensor:
+    """Log-prob of the targets; turns the logits into the softmax in place."""
+    chosen_C = logits_CV.gather(-1, target_C[:, None]).squeeze(-1)
+    lse_C = logits_CV.logsumexp(-1)
+    logits_CV.sub_(lse_C[:, None]).exp_()
+    return chosen_C - lse_C
+
+
+def _slope(logits_CV: Tensor, head: Head) -> Tensor | float:
+    """d(logit)/d(raw product): the logit scale, times the soft-cap's derivative if there is one."""
+    if head.softcap is None:
+        return head.scale
+    return head.scale * (1 - (logits_CV / head.softcap).square())
+
+
+class _LinearLogProb(torch.autograd.Function):
+    """d logp / d logits = onehot - softmax; see the module's docstring for what is kept when."""
+
+    @staticmethod
+    def forward(  # noqa: PLR0913  autograd wants tensors one by one
+        ctx: Any,
+        hidden_KD: Tensor,
+        weight_VD: Tensor,
+        bias_V: Tensor | None,
+        target_K: Tensor,
+        scale: float,
+        softcap: float | None,
+    ) -> Tensor:
+        head = Head(weight_VD, bias_V, scale, softcap)
+        hidden_grad, weight_grad, bias_grad = ctx.needs_input_grad[:3]
+        ctx.head, ctx.trains = head, weight_grad or bias_grad
+        if ctx.trains:
+            size = len(hidden_KD) * len(weight_VD) * _wide(hidden_KD.dtype).itemsize
+            keep = softcap is None and size <= KEPT_BYTES
+            logps_K, ctx.softmax_KV = _values(hidden_KD, head, target_K, keep=keep)
+            ctx.save_for_backward(hidden_KD, target_K)
+        elif hidden_grad:
+            logps_K, slope_KD = _values_and_slopes(hidden_KD, head, target_K)
+            ctx.save_for_backward(slope_KD)
+        else:
+            logps_K, _ = _values(hidden_KD, head, target_K, keep=False)
+        return logps_K
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, grad_K: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.trains:
+            (slope_KD,) = ctx.saved_tensors
+            return (slope_KD * grad_K[:, None]).to(slope_KD.dtype), None, None, None, None, None
+        hidden_KD, target_K = ctx.saved_tensors
+        hidden_grad, weight_grad, bias_grad = _full_backward(
+            hidden_KD, ctx.head, target_K, grad_K, ctx.softmax_KV
+        )
+        ctx.softmax_KV = None
+        return hidden_grad, weight_grad, bias_grad, None, None, None
+
+
+def _values(
+    hidden_KD: Tensor, head: Head, target_K: Tensor, *, keep: bool
+) -> tuple[Tensor, Tensor | None]:
+    """Log-probs, and the whole softmax if it is to be kept."""
+    if keep:
+        softmax_KV = _logits(hidden_KD, head)
+        return _softmax_(softmax_KV, target_K), softmax_KV
+    size = _chunk(head.weight_VD, hidden_KD)
+    parts = []
+    for hidden_CD, target_C in zip(hidden_KD.split(size), target_K.split(size), strict=True):
+        parts.append(logits_logprob(_logits(hidden_CD, head), target_C))
+    return torch.cat(parts), None
+
+
+def _values_and_slopes(hidden_KD: Tensor, head: Head, target_K: Tensor) -> tuple[Tensor, Tensor]:
+    """Frozen projection: log-prob and d logp / d hidden (K,D) in one pass."""
+    size = _chunk(head.weight_VD, hidden_KD)
+    logps, slopes = [], []
+    for hidden_CD, target_C in zip(hidden_KD.split(size), target_K.split(size), strict=True):
+        logits_CV = _logits(hidden_CD, head)
+        slope = _slope(logits_CV, head)
+        logps.append(_softmax_(logits_CV, target_C))
+        logits_CV.neg_().scatter_add_(-1, target_C[:, None], logits_CV.new_ones(len(target_C), 1))
+        slopes.append((logits_CV * slope).to(head.weight_VD.dtype) @ head.weight_VD)
+    return torch.cat(logps), torch.cat(slopes)
+
+
+def _full_backward(
+    hidden_KD: Tensor, head: Head, target_K: Tensor, grad_K: Tensor, softmax_KV: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Gradients by hidden state, projection and bias: G = grad * (onehot - softmax) * slope."""
+    size = len(hidden_KD) if softmax_KV is not None else _chunk(head.weight_VD, hidden_KD)
+    hidden_grad = torch.empty_like(hidden_KD)
+    weight_grad = torch.zeros_like(head.weight_VD)
+    bias_grad = None if head.bias_V is None else torch.zeros_like(head.bias_V)
+    for start in range(0, len(hidden_KD), size):
+        chunk = slice(start, start + size)
+        target_C, grad_C = target_K[chunk, None], grad_K[chunk, None]
+        push_CV, slope = softmax_KV, torch.tensor(head.scale)
+        if push_CV is None:
+            push_CV = _logits(hidden_KD[chunk], head)
+            slope = torch.as_tensor(_slope(push_CV, head))
+            _softmax_(push_CV, target_K[chunk])
+        push_CV.mul_(-grad_C).scatter_add_(-1, target_C, grad_C.to(push_CV.dtype)).mul_(slope)
+        push = push_CV.to(head.weight_VD.dtype)
+        torch.mm(push, head.weight_VD, out=hidden_grad[chunk])
+        weight_grad.addmm_(push.T, hidden_KD[chunk])
+        if bias_grad is not None:
+            bias_grad += push.sum(0)
+    return hidden_grad, weight_grad, bias_grad

@@ -1,0 +1,145 @@
+"""The policy: trunk, head and chunked log-prob in ONE nn.Module, so that sharding sees one forward.
+
+`forward(row)` gives the log-prob of every sequence of a packed row.  A `Plan` says which fast parts
+this architecture has earned (`selfcheck.py`); each part that fails is replaced by the plain path.
+
+Shape suffixes: T packed tokens, K scored tokens, S sequences, D hidden, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+
+from palate.engine import attention
+from palate.engine.logprob import Head, Statistics, linear_logprob, logits_logprob, statistics
+from palate.engine.pack import Ints, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Which fast parts are used, and why a part is not."""
+
+    shared: bool = True
+    chunked: bool = True
+    reasons: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        parts = [
+            "prefix sharing and packing" if self.shared else "one sequence at a time",
+            "chunked vocabulary" if self.chunked else "full logits",
+        ]
+        return ", ".join(parts) + "".join(f"; {reason}" for reason in self.reasons)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """`logps_S` sums `logps_K` over the incidences of `row` (the row as it was really laid)."""
+
+    logps_S: Tensor
+    logps_K: Tensor
+    row: Row
+    statistics: Statistics | None = None
+
+
+class Policy(nn.Module):
+    """A causal language model read as log-probs of packed rows."""
+
+    def __init__(self, model: nn.Module, plan: Plan | None = None) -> None:
+        super().__init__()
+        self.model = model
+        self.plan = plan or Plan()
+        self.core = _core(model)
+        self.plain_attention = _own_attention(self.core)
+
+    def forward(self, row: Row, *, with_statistics: bool = False) -> Output:
+        """Log-probs of the row's sequences, in fp32 or wider."""
+        row = row if self.plan.shared else row.unshared()
+        target_K = self._tensor(row.target_K)
+        extra = None
+        if self.plan.chunked:
+            hidden_KD = self._hidden(row)[self._tensor(row.source_K)]
+            logps_K = linear_logprob(hidden_KD, self.head(), target_K)
+            extra = statistics(hidden_KD.detach(), self.head()) if with_statistics else None
+        else:
+            logps_K = logits_logprob(self._logits(row)[self._tensor(row.source_K)], target_K)
+        logps_S = logps_K.new_zeros(row.sequences).index_add(
+            0, self._tensor(row.seq_E), logps_K[self._tensor(row.token_E)]
+        )
+        return Output(logps_S, logps_K, row, extra)
+
+    def head(self) -> Head:
+        """The projection, with the logit scale, soft-cap and bias that this family applies."""
+        config, layer = self.core.config, self.core.get_output_embeddings()
+        scale = getattr(config, "logit_scale", None) or 1.0
+        scale /= getattr(config, "logits_scaling", None) or 1.0
+        softcap = getattr(config, "final_logit_softcapping", None)
+        return Head(layer.weight, getattr(layer, "bias", None), scale, softcap)
+
+    def _hidden(self, row: Row) -> Tensor:
+        """Final hidden states (T, D): the whole row at once, or one chain after another."""
+        trunk = self.core.base_model
+        if self.plan.shared:
+            tree = attention.tree(row.pos_T, row.end_T)
+            found = self._run(trunk, row.ids_T, row.pos_T, palate_tree=tree)
+            hidden_TD: Tensor = found.last_hidden_state[0]
+            return hidden_TD
+        chains = [self._run(trunk, row.ids_T[path]).last_hidden_state[0] for path in row.paths]
+        return torch.cat(chains)
+
+    def _logits(self, row: Row) -> Tensor:
+        """The model's own logits (T, V)."""
+        if self.plan.shared:
+            tree = attention.tree(row.pos_T, row.end_T)
+            logits_TV: Tensor = self._run(self.core, row.ids_T, row.pos_T, palate_tree=tree).logits[
+                0
+            ]
+            return logits_TV
+        return torch.cat([self._run(self.core, row.ids_T[path]).logits[0] for path in row.paths])
+
+    def _run(self, module: nn.Module, ids: Ints, pos: Ints | None = None, **kwargs: Any) -> Any:
+        """One forward of a batch of one, with tree attention where `kwargs` bring a tree."""
+        wanted = attention.NAME if "palate_tree" in kwargs else self.plain_attention
+        if self.core.config._attn_implementation != wanted:
+            self.core.set_attn_implementation(wanted)
+        if pos is not None:
+            kwargs["position_ids"] = self._tensor(pos)[None]
+        return module(input_ids=self._tensor(ids)[None], use_cache=False, **kwargs)
+
+    def restore(self) -> None:
+        """Give the model its own attention back, for generation or the plain path."""
+        if self.core.config._attn_implementation != self.plain_attention:
+            self.core.set_attn_implementation(self.plain_attention)
+
+    def _tensor(self, values: Ints) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.model.parameters()).device
+
+
+def recompute_activations(core: Any) -> None:
+    """Gradient checkpointing: less memory, more time, the same gradient."""
+    # transformers renamed it on the way to v6; both names take these arguments
+    name = "activation_checkpointing_enable"
+    enable = getattr(core, name, None) or core.gradient_checkpointing_enable
+    enable({"use_reentrant": False})
+    core.enable_input_require_grads()
+
+
+def _own_attention(core: Any) -> str:
+    """What the model came with, even if an earlier policy registered ours."""
+    name: str = core.config._attn_implementation
+    if name == attention.NAME:
+        return str(getattr(core, "_palate_own_attention", "eager"))
+    core._palate_own_attention = name
+    return name
+
+
+def _core(model: nn.Module) -> Any:
+    """The transformers model inside, adapters injected in place or not there at all."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model

@@ -1,0 +1,1 @@
+"""What was learnt: figures read off the engine, never computed again."""

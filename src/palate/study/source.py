@@ -1,0 +1,69 @@
+"""A model to look at, with the rendering it was trained with: a run remembers its row options."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from palate.config import PromptOptions, RowOptions
+from palate.data.render import Renderer
+from palate.data.rows import Item
+from palate.engine.model import Loaded, load
+from palate.engine.policy import Policy
+from palate.engine.selfcheck import plan_for
+from palate.runs.folder import Run
+from palate.train.defaults import TOKEN_BUDGET
+from palate.train.events import Listener, Note
+from palate.train.prepare import renderer_for
+
+REMEMBERED = ("join", "plain")
+CHECK_ITEMS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A loaded model, its renderer, and the run's record if it is one."""
+
+    loaded: Loaded
+    renderer: Renderer
+    record: dict[str, Any] | None
+
+    @property
+    def reference(self) -> str | None:
+        """What a DPO run was measured against: the model it started from."""
+        if self.record is None or self.record.get("reference") is None:
+            return None
+        return str(self.record["config"]["model"])
+
+    @property
+    def budget(self) -> int:
+        return TOKEN_BUDGET[self.loaded.device.type]
+
+    def policy(self, items: Sequence[Item]) -> Policy:
+        """The model as a policy, under the plan that it earns on these items."""
+        shortest = sorted(items, key=lambda item: sum(len(s.ids) for s in item.sequences))
+        self.loaded.model.eval()
+        return Policy(self.loaded.model, plan_for(self.loaded.model, shortest[:CHECK_ITEMS]))
+
+
+def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:
+    """Load a run, a folder or an adapter; options left out are those that the run was made with."""
+    loaded = load(model)
+    for note in loaded.notes:
+        listen(Note(note))
+    record = Run.read(Path(model)) if (Path(model) / "run.json").exists() else None
+    if record is not None:
+        options = _remembered(options, record["config"])
+    names = RowOptions.model_fields.keys() & type(options).model_fields.keys()
+    rows = RowOptions(**{name: getattr(options, name) for name in names})
+    return Opened(loaded, renderer_for(loaded, rows), record)
+
+
+def _remembered(options: PromptOptions, config: dict[str, Any]) -> PromptOptions:
+    default = type(options)()
+    update = {
+        name: config[name]
+        for name in REMEMBERED
+        if getattr(options, name) == getattr(default, name)
+    }
+    return options.model_copy(update=update)

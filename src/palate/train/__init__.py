@@ -1,0 +1,1 @@
+"""How it is learnt: one step, one loop, for every offline objective."""

@@ -1,0 +1,261 @@
+"""The loop for every offline objective: steps, held-out evaluations, checkpoints, the best weights.
+
+It asks an objective what it is (`items`, `needs`, `count`), never its name.  A killed run continues
+bit for bit: the order is a function of the step, state is in the checkpoint, the reference is stored.
+"""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from palate.config import TrainConfig
+from palate.engine.policy import Policy
+from palate.errors import Interrupted, MemoryLimitError, NumericsError
+from palate.objectives import Objective
+from palate.runs import atomic, checkpoint
+from palate.runs.folder import Run
+from palate.runs.signals import Stop
+from palate.stats import Interval
+from palate.train.defaults import Settings
+from palate.train.events import Evaluation, Listener, Note, Step
+from palate.train.measure import evaluation, ranking
+from palate.train.optimise import Optimiser, learning_rate
+from palate.train.order import Order
+from palate.train.step import Batch, Result, accumulate
+
+BEST = "best"
+BEST_WEIGHTS = "weights.safetensors"
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What one stage learns from, and how."""
+
+    policy: Policy
+    objective: Objective
+    train: Batch
+    heldout: Batch | None
+    config: TrainConfig
+    settings: Settings
+    digest: str
+
+
+class _StopNow(Exception):
+    """Asked to stop in the middle of a step: its gradient is dropped."""
+
+
+class Loop:
+    """One stage on its way: `train()` takes it to the last step, from wherever it was."""
+
+    def __init__(
+        self, task: Task, optimiser: Optimiser, run: Run, stop: Stop, listen: Listener
+    ) -> None:
+        self.task = task
+        self.optimiser = optimiser
+        self.run = run
+        self.stop = stop
+        self.listen = listen
+        groups = [item.group for item in task.train.items]
+        self.order = Order(groups, digest=task.digest, seed=task.config.seed)
+        self.step = 0
+        self.best_step = 0
+        self.best_loss = math.inf
+
+    def train(self) -> Evaluation | None:
+        """Train, leave the best weights in the model, give their held-out evaluation.
+
+        Raises NumericsError, DiskError, MemoryLimitError or Interrupted, after each of which the
+        same command continues.
+        """
+        if not self._resume():
+            self._record({"step": 0})
+            self._save()
+        clock = _Clock(self.step)
+        while self.step < self.task.settings.steps:
+            row = self._one_step(clock)
+            self.step += 1
+            self._record(row)
+            if self._last or self.step % self.task.settings.save_every == 0:
+                self._save()
+        return self._take_best()
+
+    @property
+    def _last(self) -> bool:
+        return self.step == self.task.settings.steps
+
+    def _one_step(self, clock: "_Clock") -> dict[str, Any]:
+        """One optimiser step; gives its row of the metrics."""
+        batch, lr = self._batch(), self._rate()
+        try:
+            result = self._accumulate(batch)
+            norm = self.optimiser.step(lr)
+        except _StopNow:
+            self.optimiser.forget()
+            self._save()
+            raise Interrupted(
+                f"stopped after step {self.step} of {self.task.settings.steps}; saved.",
+                exit_code=self.stop.exit_code,
+                hint="The same command continues.",
+            ) from None
+        except NumericsError as error:
+            rows = ", ".join(str(item.origin) for item in batch.items[:8])
+            raise NumericsError(
+                f"step {self.step + 1}: {error.message} Rows of the step: {rows}.",
+                hint="Lower --lr, or look at these rows. The last checkpoint is intact.",
+            ) from error
+        except torch.OutOfMemoryError as error:
+            budget = self.task.settings.token_budget
+            raise MemoryLimitError(
+                f"out of memory with {budget} tokens a row.",
+                hint=f"Try --token-budget {budget // 2}, --grad-checkpoint, or leave out --full.",
+            ) from error
+        clock.tick(self.task.settings.steps)
+        event = Step(
+            step=self.step + 1,
+            total=self.task.settings.steps,
+            loss=result.loss,
+            lr=lr,
+            grad_norm=norm,
+            items_per_second=len(batch.items) / clock.seconds_per_step,
+            seconds_left=clock.seconds_left,
+            **ranking(self.task.objective, result),
+        )
+        self.listen(event)
+        return {k: v for k, v in asdict(event).items() if k not in ("total", "seconds_left")}
+
+    def _accumulate(self, batch: Batch) -> Result:
+        def check() -> None:
+            if self.stop.requested:
+                raise _StopNow
+
+        check()
+        budget = self.task.settings.token_budget
+        return accumulate(self.task.policy, batch, self.task.objective, budget, check)
+
+    def _batch(self) -> Batch:
+        settings, train = self.task.settings, self.task.train
+        total = max(1, round(settings.epochs * len(train.items)))
+        return train.subset(self.order.batch(self.step, settings.batch_size, total))
+
+    def _rate(self) -> float:
+        settings, config = self.task.settings, self.task.config
+        return learning_rate(
+            self.step,
+            settings.steps,
+            peak=settings.lr,
+            schedule=config.schedule,
+            warmup=config.warmup,
+        )
+
+    def _record(self, row: dict[str, Any]) -> None:
+        """Evaluate if it is time, keep the weights if they are the best, write the metrics row."""
+        settings, heldout = self.task.settings, self.task.heldout
+        due = self.step == 0 or self._last or self.step % settings.eval_every == 0
+        if due and heldout is not None:
+            event = evaluation(
+                self.task.policy,
+                heldout,
+                self.task.objective,
+                budget=settings.token_budget,
+                step=self.step,
+                best=self.best_loss,
+            )
+            if event.best:
+                self.best_step, self.best_loss = self.step, event.loss
+                self._keep_best(event)
+            self.listen(event)
+            row = row | {"heldout": asdict(event)}
+        self.run.metrics.append(row)
+
+    def _save(self) -> None:
+        """Commit a checkpoint: weights, moments, reference, random state, where the run is."""
+        groups: dict[str, Mapping[str, Tensor]] = {
+            "weights": self.optimiser.weights(),
+            "moments": self.optimiser.state(),
+            "rng": {"cpu": torch.get_rng_state()},
+            "reference": self._references(),
+        }
+        state = {
+            "best_step": self.best_step,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+        }
+        filled = {name: group for name, group in groups.items() if group}
+        checkpoint.save(self.run.path, self.step, filled, state, keep=self.task.config.keep)
+
+    def _resume(self) -> bool:
+        """Take up the newest intact checkpoint; False if there is none."""
+        found = checkpoint.newest(self.run.path)
+        if found is None:
+            self.run.metrics.rewind(-1)
+            return False
+        for reason in found.skipped:
+            self.listen(Note(f"checkpoint passed over: {reason}", warning=True))
+        self.optimiser.load(found.tensors["weights"], found.tensors.get("moments", {}))
+        torch.set_rng_state(found.tensors["rng"]["cpu"])
+        self.run.metrics.rewind(found.step)
+        self.step, self.best_step = found.step, found.state["best_step"]
+        best = found.state["best_loss"]
+        self.best_loss = math.inf if best is None else best
+        self.listen(Note(f"continuing after step {self.step} of {self.task.settings.steps}"))
+        return True
+
+    def _references(self) -> dict[str, Tensor]:
+        parts = {"train": self.task.train, "heldout": self.task.heldout}
+        return {
+            name: batch.reference_IN
+            for name, batch in parts.items()
+            if batch is not None and batch.reference_IN is not None
+        }
+
+    def _keep_best(self, event: Evaluation) -> None:
+        """Write the best weights so far beside the checkpoints, whole or not at all."""
+        weights = self.optimiser.weights()
+        atomic.commit_folder(
+            self.run.path / BEST,
+            lambda temp: checkpoint.write_tensors(temp / BEST_WEIGHTS, weights),
+            replace=True,
+            note={"evaluation": asdict(event)},
+            need=sum(w.numel() * w.element_size() for w in weights.values()),
+        )
+
+    def _take_best(self) -> Evaluation | None:
+        """Put the weights of the best held-out step into the model."""
+        if self.task.heldout is None:
+            self.best_step = self.step
+            return None
+        found = dict(atomic.read_folder(self.run.path / BEST).note["evaluation"])
+        assert found["step"] == self.best_step, "the best weights are those of another step"
+        self.optimiser.load_weights(checkpoint.read_tensors(self.run.path / BEST / BEST_WEIGHTS))
+        if found["accuracy"] is not None:
+            found["accuracy"] = Interval(**found["accuracy"])
+        return Evaluation(**found)
+
+
+class _Clock:
+    """Seconds a step, over the last twenty, and seconds left."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+        self.times = [time.monotonic()]
+        self.seconds_left = math.inf
+
+    def tick(self, steps: int) -> None:
+        self.step += 1
+        self.times = [*self.times[-20:], time.monotonic()]
+        self.seconds_left = (steps - self.step) * self.seconds_per_step
+
+    @property
+    def seconds_per_step(self) -> float:
+        spent = self.times[-1] - self.times[0]
+        return max(spent, 1e-9) / max(1, len(self.times) - 1)
+
+
+def stored_references(run: Run) -> dict[str, Tensor] | None:
+    """The reference vectors that a run used, from its newest intact checkpoint."""
+    found = checkpoint.newest(run.path)
+    return None if found is None else found.tensors.get("reference")

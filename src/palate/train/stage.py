@@ -1,0 +1,279 @@
+"""One stage from command to run folder: SFT or DPO, whatever the objective needs.
+
+Refuses to start with a reference that is not the model at step 0, and to continue a run under other
+options, data, base or reference.
+"""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import peft
+import torch
+import transformers
+from torch import Tensor
+
+from palate.config import TrainConfig, resume_rule
+from palate.data.rows import Item
+from palate.engine.adapters import save_final, trainable
+from palate.engine.identity import cache_folder
+from palate.engine.model import Loaded
+from palate.engine.pack import pack
+from palate.engine.policy import Plan, Policy, recompute_activations
+from palate.engine.reference import NOISE, Reference, reference_logps
+from palate.engine.selfcheck import plan_for
+from palate.errors import NumericsError
+from palate.objectives import Objective
+from palate.runs import atomic
+from palate.runs.folder import Run
+from palate.runs.signals import stop_on_signals
+from palate.stats import Interval
+from palate.train.defaults import reasons, settings
+from palate.train.events import Evaluation, Listener, Note, Working
+from palate.train.loop import Loop, Task, stored_references
+from palate.train.optimise import Optimiser
+from palate.train.prepare import (
+    Kind,
+    Rows,
+    load_for_training,
+    read_rows,
+    render_rows,
+    renderer_for,
+    use_threads,
+)
+from palate.train.step import Batch, evaluate
+
+CHECK_ITEMS = 3
+READY_ITEMS = 48
+FAR = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A stage that came to its end: the run, its final weights, and what the held-out split says."""
+
+    path: Path
+    final: Path
+    best_step: int
+    steps: int
+    evaluation: Evaluation | None
+
+
+def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Finished:
+    """Train `config.model` on `config.data` under `objective`; continue if the run exists.
+
+    Raises any PalateError; nothing half-written stays behind.
+    """
+    kind: Kind = "pairs" if objective.items == "pair" else "sft"
+    with stop_on_signals() as stop:
+        threads = use_threads(config.threads)
+        _check_writable(config.out)
+        rows = read_rows(config, kind, listen)
+        loaded = load_for_training(config, listen)
+        renderer = renderer_for(loaded, config)
+        train = render_rows(rows.train, renderer, config, listen)
+        heldout = render_rows(rows.heldout, renderer, config, listen)
+        frozen = _frozen(config, objective, rows, loaded, threads)
+        with Run.open(config.out, _record(config, objective, loaded), frozen=frozen) as run:
+            if run.finished:
+                listen(Note(f"{config.out} is finished: nothing to do"))
+                return _finished(run)
+            policy = _policy(config, run, loaded, train, listen)
+            task = _task(config, objective, rows, policy, (train, heldout))
+            for line in reasons(config, task.settings, parameters=_size(loaded), rows=len(train)):
+                listen(Note(line))
+            if "reference" in objective.needs:
+                task = _with_reference(task, run, loaded, listen)
+            optimiser = Optimiser(
+                trainable(policy.model), weight_decay=config.weight_decay, clip=config.clip
+            )
+            loop = Loop(task, optimiser, run, stop, listen)
+            found = loop.train()
+            _write_final(run, loaded, policy, loop.best_step, found)
+            return _finished(run)
+
+
+def _check_writable(out: Path) -> None:
+    """Fail before any work if the folder cannot be written."""
+    with atomic.disk_errors(out):
+        atomic.make_folder(out.parent)
+
+
+def _policy(
+    config: TrainConfig, run: Run, loaded: Loaded, items: Sequence[Item], listen: Listener
+) -> Policy:
+    """The policy under the plan that this architecture has earned, decided once per run."""
+    stored = run.record.get("plan")
+    if stored is not None:
+        plan = Plan(stored["shared"], stored["chunked"], tuple(stored["reasons"]))
+    else:
+        plan = _decide_plan(config, loaded, items)
+        run.update(
+            plan={"shared": plan.shared, "chunked": plan.chunked, "reasons": list(plan.reasons)}
+        )
+    listen(Note(f"fast path checked against the plain one: {plan}", warning=bool(plan.reasons)))
+    if config.grad_checkpoint:
+        recompute_activations(loaded.core)
+    return Policy(loaded.model, plan)
+
+
+def _decide_plan(config: TrainConfig, loaded: Loaded, items: Sequence[Item]) -> Plan:
+    if config.lora_dropout > 0:
+        return Plan(False, True, ("dropout draws per row, so nothing may be shared",))
+    shortest = sorted(items, key=lambda item: sum(len(s.ids) for s in item.sequences))
+    return plan_for(loaded.model, shortest[:CHECK_ITEMS])
+
+
+def _task(
+    config: TrainConfig,
+    objective: Objective,
+    rows: Rows,
+    policy: Policy,
+    splits: tuple[list[Item], list[Item]],
+) -> Task:
+    train, heldout = splits
+    found = settings(
+        config,
+        parameters=sum(p.numel() for p in policy.core.parameters()),
+        rows=len(train),
+        device=policy.device.type,
+    )
+    held = Batch(heldout) if heldout else None
+    return Task(policy, objective, Batch(train), held, config, found, rows.digest)
+
+
+def _with_reference(task: Task, run: Run, loaded: Loaded, listen: Listener) -> Task:
+    """Reference log-probs from the run's own checkpoint, else from the cache, else computed."""
+    stored = stored_references(run)
+    if stored is None:
+        _say_readiness(task, listen)
+        stored = _reference_pass(task, run, loaded, listen)
+        _check_start(task, stored["train"])
+    heldout = task.heldout and Batch(task.heldout.items, stored["heldout"])
+    return replace(task, train=Batch(task.train.items, stored["train"]), heldout=heldout)
+
+
+def _reference_pass(task: Task, run: Run, loaded: Loaded, listen: Listener) -> dict[str, Tensor]:
+    reference = Reference(loaded.identity, task.settings.token_budget, cache_folder() / "reference")
+    parts = {"train": task.train, "heldout": task.heldout}
+    stored: dict[str, Tensor] = {}
+    for name, batch in parts.items():
+        if batch is None:
+            continue
+
+        def progress(done: int, total: int, name: str = name) -> None:
+            listen(Working(f"reference log-probs, {name}", done, total))
+
+        found = reference_logps(task.policy, batch.items, reference, progress)
+        stored[name] = found.logps_IN
+        if found.reused:
+            listen(Note(f"reference log-probs, {name}: {found.reused} chunks from the cache"))
+    run.update(reference=loaded.identity)
+    return stored
+
+
+def _check_start(task: Task, reference_IN: Tensor) -> None:
+    """Locked reference: before the first step every margin is 0 and the loss is that of no change."""
+    items = list(task.train.items[: task.settings.batch_size])
+    batch = Batch(items, reference_IN[: len(items)])
+    result = evaluate(task.policy, batch, task.objective, task.settings.token_budget)
+    noise = NOISE[next(task.policy.model.parameters()).dtype] / 10
+    allowed = noise * (result.scored.logps_IN.abs() + batch.tokens_IN.to(result.losses_I)).sum(-1)
+    gap = result.scored.deltas_IN.abs().sum(-1)
+    if not bool((gap <= allowed).all()):
+        worst = int((gap - allowed).argmax())
+        raise NumericsError(
+            f"the reference is wrong: before the first step {items[worst].origin} is "
+            f"{float(gap[worst]):.2e} nats away from it (allowed {float(allowed[worst]):.2e}), "
+            f"so the margin is not 0 and the loss is not ln 2.",
+            hint="Remove the cache folder; if it stays, report it.",
+        )
+
+
+def _say_readiness(task: Task, listen: Listener) -> None:
+    """How far the chosen answers are from what this model says by itself, in nats per token."""
+    items = task.train.items[:READY_ITEMS]
+    chosen = [Item(item.sequences[:1], item.group, item.origin) for item in items]
+    surprise, entropy, tokens = 0.0, 0.0, 0
+    with torch.no_grad():
+        for row in pack(chosen, task.settings.token_budget):
+            output = task.policy(row, with_statistics=True)
+            if output.statistics is None:
+                return
+            owner_E = output.row.token_E
+            surprise -= float(output.logps_S.sum())
+            entropy += float(output.statistics.entropy_K.cpu()[owner_E].sum())
+            tokens += len(owner_E)
+    gap = (surprise - entropy) / tokens
+    far = gap > FAR
+    advice = "far: run `palate sft` on the chosen answers first" if far else "near enough for DPO"
+    listen(
+        Note(
+            f"the chosen answers are {gap:.2f} nats per token from what this model says by itself: "
+            + advice,
+            warning=far,
+        )
+    )
+
+
+def _frozen(
+    config: TrainConfig, objective: Objective, rows: Rows, loaded: Loaded, threads: int
+) -> dict[str, Any]:
+    """What a resume must find unchanged."""
+    fields = config.model_dump(mode="json")
+    kept = {n: v for n, v in fields.items() if resume_rule(type(config), n) == "frozen"}
+    return kept | {
+        "stage": objective.name,
+        "data_digest": rows.digest,
+        "base": loaded.identity,
+        "threads": threads,
+        "torch": torch.__version__,
+    }
+
+
+def _record(config: TrainConfig, objective: Objective, loaded: Loaded) -> dict[str, Any]:
+    """What the run writes down of itself."""
+    parent = Path(config.model)
+    return {
+        "stage": objective.name,
+        "paper": objective.paper,
+        "config": config.model_dump(mode="json"),
+        "base": loaded.base,
+        "base_identity": loaded.identity,
+        "parent": config.model if (parent / "run.json").exists() else None,
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "peft": peft.__version__,
+            "numpy": np.__version__,
+        },
+    }
+
+
+def _write_final(
+    run: Run, loaded: Loaded, policy: Policy, best_step: int, found: Evaluation | None
+) -> None:
+    """Commit `final/` whole, then say in run.json that the run is finished."""
+    policy.restore()
+    final = run.path / "final"
+    note = {"step": best_step, "stage": run.record["stage"]}
+    atomic.commit_folder(final, lambda temp: save_final(loaded, temp), replace=True, note=note)
+    fields = None if found is None else asdict(found)
+    run.update(finished=True, best_step=best_step, evaluation=fields)
+
+
+def _finished(run: Run) -> Finished:
+    fields = run.record.get("evaluation")
+    if fields is not None:
+        accuracy = fields["accuracy"] and Interval(**fields["accuracy"])
+        fields = Evaluation(**{**fields, "accuracy": accuracy})
+    steps = max((int(row["step"]) for row in run.metrics.rows()), default=0)
+    return Finished(run.path, run.path / "final", int(run.record["best_step"]), steps, fields)
+
+
+def _size(loaded: Loaded) -> int:
+    return sum(p.numel() for p in loaded.core.parameters())
