@@ -82,7 +82,7 @@ def _benchmark(options: argparse.Namespace, launcher: Launcher) -> dict[str, Any
         print("They do not compute the same thing, so nothing is timed.", file=sys.stderr)
     elif not options.parity:
         for name in options.profile:
-            measured = _profile(name, options, launcher, found["profiles"])
+            measured = _profile(name, options, launcher)
             found["profiles"][name] = measured
             print(report.profile(name, measured), flush=True)
     return found
@@ -104,13 +104,11 @@ def _parity(options: argparse.Namespace, launcher: Launcher) -> list[dict[str, A
     return rows
 
 
-def _profile(
-    name: str, options: argparse.Namespace, launcher: Launcher, before: dict[str, Any]
-) -> dict[str, Any]:
+def _profile(name: str, options: argparse.Namespace, launcher: Launcher) -> dict[str, Any]:
     """Sweep TRL, then let palate and TRL at its best take turns."""
     work = _work(name, options)
     rate = launcher.do("rate", shape=options.shape, say=f"{name}: matrix rate")
-    best, sweeps = _best(name, options, launcher, before)
+    best, sweeps = _best(name, options, launcher)
     palate = [launcher.do("palate", work=work, say=f"{name}: palate")]
     trl = [_trl(launcher, work, best[False], compact=False)]
     palate.append(launcher.do("palate", work=work, say=f"{name}: palate again"))
@@ -137,17 +135,9 @@ def _trl(
 
 
 def _best(
-    name: str, options: argparse.Namespace, launcher: Launcher, before: dict[str, Any]
+    name: str, options: argparse.Namespace, launcher: Launcher
 ) -> tuple[dict[bool, int], list[dict[str, Any]]]:
-    """TRL's best micro-batch as shipped and compact, by a few records of the profile.
-
-    ultrafeedback's pairs are those of hh, longer.  Where micro-batch 1 is best for hh it is taken.
-    """
-    known = before.get("hh", {}).get("sweeps", [])
-    if name == "ultrafeedback" and not options.thorough and known:
-        best = {sweep["compact"]: sweep["best"] for sweep in known}
-        if set(best.values()) == {1}:
-            return best, []
+    """TRL's best micro-batch as shipped and compact, by a few records of the profile."""
     sweeps = []
     for compact in (False, True):
         how = "compact" if compact else "as shipped"

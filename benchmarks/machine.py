@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import torch
 from workload import EOS, PAD, Shape
 
@@ -27,7 +26,7 @@ def describe() -> dict[str, str]:
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": str(len(os.sched_getaffinity(0))),
         "capability": torch.backends.cpu.get_cpu_capability(),
-        "memory": f"{psutil.virtual_memory().total / 2**30:.0f} GB",
+        "memory": f"{os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES') / 1e9:.0f} GB",
     }
 
 

@@ -29,11 +29,11 @@ def load(folder: Path) -> Policy:
     return Policy(model.train())
 
 
-def objective(work: Workload, beta: float = BETA) -> Objective:
+def objective(work: Workload) -> Objective:
     return (
         objectives.build("sft", mean="token")
         if work.kind == "sft"
-        else objectives.build("dpo", beta=beta)
+        else objectives.build("dpo", beta=BETA)
     )
 
 

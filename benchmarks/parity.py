@@ -70,11 +70,11 @@ def compare(ours: Found, theirs: Found) -> list[Check]:
     ]
 
 
-def run(work: Workload, folder: Path, *, beta: float = BETA, trl_beta: float = BETA) -> list[Any]:
-    """Compare on a few records of `work`.  The two betas differ only to see the check fail."""
+def run(work: Workload, folder: Path, *, trl_beta: float = BETA) -> list[Any]:
+    """Compare on a few records of `work`.  Another `trl_beta` is there to see the check fail."""
     sample = replace(work, batch=RECORDS, steps=1)
     records = timed(sample)
-    ours, rate = _palate(sample, folder, records, beta)
+    ours, rate = _palate(sample, folder, records)
     found = []
     for compact in (False, True):
         trl_side.score_completions_only(compact)
@@ -82,6 +82,7 @@ def run(work: Workload, folder: Path, *, beta: float = BETA, trl_beta: float = B
         found.append(
             {
                 "profile": work.profile,
+                "trl_beta": trl_beta,
                 "against": "compact" if compact else "as shipped",
                 "positions": theirs.positions,
                 "losses": [ours.losses, theirs.losses],
@@ -91,11 +92,9 @@ def run(work: Workload, folder: Path, *, beta: float = BETA, trl_beta: float = B
     return found
 
 
-def _palate(
-    work: Workload, folder: Path, records: list[Record], beta: float
-) -> tuple[Found, float]:
+def _palate(work: Workload, folder: Path, records: list[Record]) -> tuple[Found, float]:
     """palate's figures, and the learning rate that takes LOWERED or so off the loss a step."""
-    policy, aim = palate_side.load(folder), palate_side.objective(work, beta)
+    policy, aim = palate_side.load(folder), palate_side.objective(work)
     items = palate_side.items(records)
     logps_IN = score(policy, items, palate_side.BUDGET)
     batch = Batch(items, palate_side.reference(policy, items, work))

@@ -8,7 +8,7 @@ changed, but for the switch of `compact`, and clocks.
 import importlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from datasets import Dataset
@@ -130,7 +130,7 @@ def log_probs(made: Any, count: int) -> torch.Tensor:
     """Per-sequence log-probs (I,N) of the first records, as TRL's reference pass sees them."""
     batch = made.data_collator([made.train_dataset[place] for place in range(count)])
     with torch.no_grad():
-        if isinstance(made, SFTTrainer):
+        if "labels" in batch:
             found: torch.Tensor = made.model(**batch, fused_lm_head=True).log_probs
             return found.sum(1, keepdim=True)
         return torch.stack(made.compute_ref_log_probs(made.model, batch), 1)
@@ -221,9 +221,9 @@ class _ReferenceClock:
     def __init__(self) -> None:
         self.seconds: list[float] = []
         self.trainer: Any = DPOTrainer
-        self.plain = self.trainer.compute_ref_log_probs
+        self.plain: Any = self.trainer.compute_ref_log_probs
 
-    def __enter__(self) -> "_ReferenceClock":
+    def __enter__(self) -> Self:
         def clocked(trainer: Any, model: Any, inputs: Any) -> Any:
             start = time.perf_counter()
             found = self.plain(trainer, model, inputs)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import machine
-from workload import SHAPES, Workload
+from workload import BETA, SHAPES, Workload
 
 
 def main() -> None:
@@ -30,8 +30,12 @@ def _rate(task: dict[str, Any]) -> Any:
 def _parity(task: dict[str, Any]) -> Any:
     import parity
 
-    folder = Path(task["folder"])
-    return [row for work in task["works"] for row in parity.run(Workload(**work), folder)]
+    return [
+        row
+        for trl_beta in task.get("trl_betas", [BETA])
+        for work in task["works"]
+        for row in parity.run(Workload(**work), Path(task["folder"]), trl_beta=trl_beta)
+    ]
 
 
 def _sweep(task: dict[str, Any]) -> Any:

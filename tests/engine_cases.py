@@ -16,7 +16,9 @@ def tokens(ids: Sequence[int], prompt: int) -> Tokens:
     return Tokens(tuple(ids), ((prompt, len(ids)),), prompt)
 
 
-def pairs(*, prompts: int = 3, per_prompt: int = 2, seed: int = 0, vocabulary: int = 60) -> list[Item]:
+def pairs(
+    *, prompts: int = 3, per_prompt: int = 2, seed: int = 0, vocabulary: int = 60
+) -> list[Item]:
     """Pairs whose completions often share a start: few token values, several pairs a prompt."""
     rng = np.random.default_rng(seed)
     items = []

@@ -19,6 +19,26 @@ class Crash(BaseException):
     """The process is gone."""
 
 
+class NoFlush:
+    """`os` without the wait for the disk."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def fsync(self, handle: int) -> None:
+        pass
+
+
+class Handle:
+    """A handle of our own, closed when nobody needs it any more."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
+
+
 @dataclass
 class Disk:
     """Operations are counted from 1.  `code` is an errno: the operation fails instead of dying."""
@@ -29,7 +49,7 @@ class Disk:
     log: list[tuple[str, str]] = field(default_factory=list)
     _dead: bool = False
     _paths: dict[int, str] = field(default_factory=dict)
-    _unflushed: dict[str, int] = field(default_factory=dict)  # path -> a handle of our own
+    _unflushed: dict[str, Handle] = field(default_factory=dict)
     _names: list[tuple[int, Callable[[], None]]] = field(default_factory=list)  # inode, undo
 
     def __getattr__(self, name: str) -> Any:
@@ -73,16 +93,16 @@ class Disk:
         handle = os.open(path, flags, mode)
         self._paths[handle] = str(path)
         if is_new:
-            name, folder = path.name, os.open(path.parent, os.O_RDONLY)
-            self._changed(path.parent, lambda: os.unlink(name, dir_fd=folder))
+            name, folder = path.name, Handle(os.open(path.parent, os.O_RDONLY))
+            self._changed(path.parent, lambda: os.unlink(name, dir_fd=folder.number))
         return handle
 
     def write(self, handle: int, data: Any) -> int:
-        path = self._paths[handle]
+        path = self._paths.get(handle, "opened elsewhere")
 
         def act(torn: bool) -> int:
-            self._unflushed.setdefault(path, os.dup(handle))
-            size = len(data) // 2 if torn or len(data) > 1000 else len(data)
+            self._unflushed.setdefault(path, Handle(os.dup(handle)))
+            size = len(data) // 2 if torn or len(data) > 300 else len(data)
             return os.write(handle, data[:size])
 
         return int(self._step("write", path, act))
@@ -91,17 +111,15 @@ class Disk:
         self._step("fsync", self._paths[handle], lambda torn: self._flushed(handle))
 
     def _flushed(self, handle: int) -> None:
-        mine = self._unflushed.pop(self._paths[handle], None)
-        if mine is not None:
-            os.close(mine)
+        self._unflushed.pop(self._paths[handle], None)
         inode = os.fstat(handle).st_ino
         self._names = [(folder, undo) for folder, undo in self._names if folder != inode]
 
     def mkdir(self, path: Any) -> None:
         def act(torn: bool) -> None:
             os.mkdir(path)
-            name, folder = Path(path).name, os.open(Path(path).parent, os.O_RDONLY)
-            self._changed(Path(path).parent, lambda: shutil.rmtree(name, dir_fd=folder))
+            name, folder = Path(path).name, Handle(os.open(Path(path).parent, os.O_RDONLY))
+            self._changed(Path(path).parent, lambda: shutil.rmtree(name, dir_fd=folder.number))
 
         self._step("mkdir", path, act)
 
@@ -131,10 +149,15 @@ class Disk:
 
     # what a crash leaves
 
+    def let_go(self) -> None:
+        """Close what a dead process would not hold."""
+        self._unflushed.clear()
+        self._names.clear()
+
     def lose_power(self) -> None:
         """Unflushed data and names are gone, the newest first."""
         for handle in self._unflushed.values():
-            os.ftruncate(handle, 0)
+            os.ftruncate(handle.number, 0)
         for _, undo in reversed(self._names):
             try:
                 undo()

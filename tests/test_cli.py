@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from rich.console import Console
+from rich.text import Text
 
 import palate
 from palate import cli
@@ -46,6 +47,7 @@ class FakeApi:
         self.calls: list[tuple[str, Any]] = []
         self.fails: BaseException | None = None
         self.rows: list[dict[str, Any]] = []
+        self.best_step = 4
 
     def _stage(self, name: str, config: Any, listen: Listener) -> SimpleNamespace:
         self.calls.append((name, config))
@@ -54,7 +56,10 @@ class FakeApi:
         if self.fails is not None:
             raise self.fails
         return SimpleNamespace(
-            path=config.out, final=config.out / "final", best_step=4, evaluation=HELD_OUT
+            path=config.out,
+            final=config.out / "final",
+            best_step=self.best_step,
+            evaluation=HELD_OUT,
         )
 
     def sft(self, config: SftConfig, listen: Listener) -> SimpleNamespace:
@@ -404,6 +409,16 @@ def test_each_stage_ends_with_the_next_command(
     assert capsys.readouterr().out.splitlines()[-1] == "next: palate chat merged"
 
 
+def test_a_stage_that_taught_nothing_says_so(
+    api: FakeApi, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cli.run(["dpo", *NEEDED])
+    assert "warning" not in capsys.readouterr().out
+    api.best_step = 0
+    cli.run(["dpo", *NEEDED])
+    assert "warning: held-out loss was lowest before the first step" in capsys.readouterr().out
+
+
 # ---- palate.toml
 
 RECIPE = """
@@ -523,7 +538,7 @@ def test_score_says_the_verdict_first(api: FakeApi, capsys: pytest.CaptureFixtur
     api.rows = [pair_row(1, -2.0, -3.0), pair_row(22, -12.5, -3.0), pair_row(3, -1.0, -1.0)]
     cli.run(["score", "m", "d.jsonl"])
     assert capsys.readouterr().out.splitlines() == [
-        "the chosen answer is the likelier one in 50% [13%, 87%] of 3 pairs",
+        "the chosen answer is the likelier one in 50% [13%, 87%] of 3 pairs, ties counted half",
         "",
         "line  chosen  rejected  tokens  tokens",
         "   1   −2.00     −3.00       9       7",
@@ -538,7 +553,10 @@ def test_score_with_a_reference_and_of_examples(
     more = {"ref_chosen_logp": -2.5, "ref_rejected_logp": -2.5, "margin": 0.1}
     api.rows = [pair_row(1, -2.0, -3.0, **more)]
     cli.run(["score", "m", "d"])
-    assert "the margin is positive in 100% [21%, 100%] of 1 pairs" in capsys.readouterr().out
+    assert (
+        "the margin favours the chosen answer in 100% [21%, 100%] of 1 pairs"
+        in capsys.readouterr().out
+    )
     api.rows = [{"line": 1, "logp": -10.0, "tokens": 4}, {"line": 2, "logp": -2.0, "tokens": 2}]
     cli.run(["score", "m", "d"])
     assert "2 rows: −2.00 nats per token over 6 tokens" in capsys.readouterr().out
@@ -598,6 +616,17 @@ def test_chat_reads_stdin_to_its_end(
     monkeypatch.setattr("sys.stdin", io.StringIO("hello\nmore\n"))
     assert cli.run(["chat", "runs/x"]) == 0
     assert capsys.readouterr().out == "1:hello\n3:more\n"
+
+
+def test_demo_is_run_into_a_folder(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def run(out: Path, *, say: Any) -> None:
+        say(Text(f"[b] in {out}", style="bold"))
+
+    monkeypatch.setattr("palate.demo.command.run", run)
+    assert cli.run(["demo", "--out", "there"]) == 0
+    assert capsys.readouterr().out == "[b] in there\n"
 
 
 # ---- help

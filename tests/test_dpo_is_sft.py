@@ -1,7 +1,7 @@
 """The idea that palate stands on, held on a real model in float64: DPO is SFT with a weight.
 
-Rafailov et al. 2023, section 4: the gradient of a pair is beta*sigmoid(-margin) times the difference
-of the two sides' likelihood gradients.
+Rafailov et al. 2023, section 4: the gradient of a pair is beta*sigmoid(-margin) times the
+difference of the two sides' likelihood gradients.
 """
 
 import copy
@@ -11,14 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from engine_cases import gradients, tokens, worst
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine_cases import gradients, tokens, worst
 from palate.config import RowOptions
 from palate.data.render import Renderer
 from palate.data.rows import Item, Origin, Pair
-from palate.engine.policy import Policy
+from palate.engine.pack import pack
+from palate.engine.policy import Output, Policy
 from palate.engine.precision import wide_float64
 from palate.engine.scoring import score
 from palate.objectives import OBJECTIVES, Scored, build, weights
@@ -31,7 +32,7 @@ BETA = 0.3
 
 @pytest.fixture(scope="module")
 def story(shared_data: Path) -> Iterator[tuple[Any, Item, Item]]:
-    """A real model in float64, one pair with a shared start and a shared end, and its chosen side."""
+    """A real model in float64, a pair with a shared start and a shared end, its chosen side."""
     folder = shared_data / "stories260K"
     tokenizer = AutoTokenizer.from_pretrained(folder)
     pair = Pair(
@@ -152,10 +153,9 @@ def test_a_step_of_dpo_is_a_step_of_sft_with_weights(story: Any) -> None:
 
 
 def _live(policy: Policy, item: Item) -> Tensor:
-    from palate.engine.pack import pack
-
     (row,) = pack([item], 500)
-    return policy(row).logps_S[None]
+    output: Output = policy(row)
+    return output.logps_S[None]
 
 
 # ---------------------------------------------------------------- weights, for every objective

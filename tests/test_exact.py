@@ -7,13 +7,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-import engine_cases
 import numpy as np
 import pytest
-import tiny
 import torch
 
-from palate.engine import attention, logprob, policy
+import engine_cases
+import tiny
+from palate.engine import attention, logprob
 from palate.engine.pack import Row, pack
 from palate.engine.policy import Plan, Policy, recompute_activations
 from palate.engine.precision import wide_float64
@@ -103,7 +103,9 @@ def _wrong_positions(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _leaking_branch(monkeypatch: pytest.MonkeyPatch) -> None:
-    _spoil_rows(monkeypatch, lambda row: replace(row, end_T=np.full_like(row.end_T, len(row.end_T))))
+    _spoil_rows(
+        monkeypatch, lambda row: replace(row, end_T=np.full_like(row.end_T, len(row.end_T)))
+    )
     monkeypatch.setattr(attention, "tree", _one_segment)
 
 
@@ -123,7 +125,9 @@ def _drop_scale(monkeypatch: pytest.MonkeyPatch) -> None:
 def _lost_window(monkeypatch: pytest.MonkeyPatch) -> None:
     visible = attention.Tree.visible
     monkeypatch.setattr(
-        attention.Tree, "visible", lambda self, segment, window, device: visible(self, segment, None, device)
+        attention.Tree,
+        "visible",
+        lambda self, segment, window, device: visible(self, segment, None, device),
     )
 
 
@@ -226,4 +230,3 @@ def test_statistics_are_those_of_the_softmax() -> None:
         torch.testing.assert_close(found.square_K, probs.square().sum(-1))
         torch.testing.assert_close(found.entropy_K, -(probs * probs.log()).sum(-1))
         torch.testing.assert_close(found.top_K5, probs.topk(5).indices)
-        assert policy.attention is attention

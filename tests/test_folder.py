@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from faults import Crash, Disk
+from faults import Crash, Disk, NoFlush
 from palate import __version__
 from palate.errors import CheckpointError, DiskError, PalateError, UsageError
 from palate.runs import atomic, folder
@@ -25,6 +25,13 @@ from palate.runs.folder import Metrics, Run
 CONFIG: dict[str, Any] = {"beta": 0.1, "rank": None, "full": False, "map": [], "save_every": 10}
 FROZEN = {"beta": 0.1, "rank": None, "full": False, "map": (), "data_digest": "a" * 64}
 RECORD = {"stage": "dpo", "config": CONFIG, "versions": {"torch": "2.13"}}
+
+
+@pytest.fixture(autouse=True)
+def no_real_fsync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests simulate what fsync gives; the real one only takes time."""
+    monkeypatch.setattr(atomic, "os", NoFlush())
+    monkeypatch.setattr(folder, "os", NoFlush())
 
 
 def make(path: Path, **frozen: Any) -> Run:
@@ -199,6 +206,7 @@ def test_after_a_crash_anywhere_the_record_is_old_or_new(tmp_path: Path) -> None
             with pytest.raises(Crash):
                 change(disk, path)
             disk.lose_power()
+            disk.let_go()
             with make(path) as run:
                 assert run.record["best_step"] in (1, 2)
             assert {p.name for p in path.iterdir()} == {"run.json", "lock"}
@@ -213,9 +221,11 @@ def test_a_run_that_was_killed_while_created_can_be_created(tmp_path: Path) -> N
     assert len(count.log) > 4
     for at in range(1, len(count.log) + 1):
         path = tmp_path / f"run-{at}"
+        disk = Disk(at, "after")
         with pytest.MonkeyPatch.context() as patch, pytest.raises(Crash):
-            patch.setattr(atomic, "os", Disk(at, "after"))
+            patch.setattr(atomic, "os", disk)
             make(path)
+        disk.let_go()
         with make(path) as run:
             assert run.record["frozen"]["beta"] == 0.1
 

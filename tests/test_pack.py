@@ -1,10 +1,10 @@
 """The packer against a definition so simple that it cannot be wrong: sets of token paths."""
 
 import numpy as np
-from engine_cases import tokens
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine_cases import tokens
 from palate.data.rows import Item, Origin
 from palate.engine.attention import tree
 from palate.engine.pack import Row, pack
@@ -64,7 +64,8 @@ def test_items_lie_in_exactly_one_row_and_paths_are_laid_once(
 def test_incidences_score_each_completion_token_of_each_sequence(
     items: list[Item], budget: int
 ) -> None:
-    for row in [r for row in pack(items, budget) for r in (row, row.unshared())]:
+    packed = pack(items, budget)
+    for row in [*packed, *(row.unshared() for row in packed)]:
         sequences = [s for index in row.items for s in items[index].sequences]
         assert len(row.target_K) == len(set(zip(row.source_K.tolist(), row.target_K.tolist()))) or (
             len(row.ids_T) == sum(len(s.ids) for s in sequences)
@@ -88,9 +89,7 @@ def test_segments_cover_the_row_and_name_their_ancestors(items: list[Item], budg
         for segment, start in zip(segments, starts, strict=False):
             last = start + segment.length - 1
             keys = [
-                k
-                for i in segment.path
-                for k in range(starts[i], starts[i] + segments[i].length)
+                k for i in segment.path for k in range(starts[i], starts[i] + segments[i].length)
             ]
             assert keys == visible(row, last)
             assert segment.depth == row.pos_T[start]
@@ -100,9 +99,7 @@ def test_six_pairs_over_four_ranked_completions_cost_one_prompt_and_four_complet
     prompt = list(range(100, 150))
     ends = [[k * 10 + j for j in range(5)] for k in range(4)]
     pairs = [(a, b) for a in range(4) for b in range(a + 1, 4)]
-    items = [
-        Item(tuple(tokens(prompt + ends[i], 50) for i in pair), "one", HERE) for pair in pairs
-    ]
+    items = [Item(tuple(tokens(prompt + ends[i], 50) for i in pair), "one", HERE) for pair in pairs]
     (row,) = pack(items, 200)
     assert len(row.ids_T) == 50 + 4 * 5
     assert len(row.target_K) == 20 and row.sequences == 12
@@ -110,9 +107,7 @@ def test_six_pairs_over_four_ranked_completions_cost_one_prompt_and_four_complet
 
 def test_a_tree_above_the_budget_repeats_its_prompt_and_an_item_above_it_stands_alone() -> None:
     prompt = list(range(20))
-    items = [
-        Item((tokens([*prompt, 50 + k, 60 + k], 20),), "one", HERE) for k in range(6)
-    ]
+    items = [Item((tokens([*prompt, 50 + k, 60 + k], 20),), "one", HERE) for k in range(6)]
     rows = pack(items, 26)
     assert [len(row.ids_T) for row in rows] == [26, 26]
     assert [len(row.ids_T) for row in pack(items, 10)] == [22] * 6

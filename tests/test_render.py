@@ -206,6 +206,19 @@ def test_a_straddling_token_is_the_completions_on_both_sides(shared_data: Path) 
     assert tuple(tokenizer("Q: ")["input_ids"]) != left.ids[:3], "the trap is gone"
 
 
+def test_merges_that_reach_left_of_the_boundary_shorten_the_prompt() -> None:
+    """Without words, 'abc' is a+bc and 'abd' is ab+d: not even the 'a' is shared."""
+    from tokenizers import Tokenizer, models
+    from transformers import PreTrainedTokenizerFast
+
+    vocab = {token: n for n, token in enumerate(["a", "b", "c", "d", "bc", "ab", "</s>"])}
+    base = Tokenizer(models.BPE(vocab=vocab, merges=[("b", "c"), ("a", "b")]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=base, eos_token="</s>")
+    left, right = run(tokenizer, Pair("ab", "c", "d", ORIGIN), join="").items[0].sequences
+    assert (left.ids, right.ids) == ((0, 4, 6), (5, 3, 6))
+    assert (left.prompt, right.prompt) == (0, 0)
+
+
 def test_bos_and_eos_once() -> None:
     (sequence,) = run(tiny(), example("hello", "there</s>")).items[0].sequences
     assert sequence.ids.count(0) == 1
@@ -387,6 +400,15 @@ def test_a_template_that_cannot_be_trusted_is_a_problem_of_the_row(template: str
     assert BROKEN[template] in fault(tiny(template), row)
 
 
+def test_text_is_missed_even_where_the_template_hides_it() -> None:
+    """Dropped words that also stand in a header; words dropped for what they are."""
+    drops = looped("{{ m.role }}: {{ m.content if m.role == 'assistant' else '' }}</s>\n")
+    assert "message 1 (user) is lost" in fault(tiny(drops), example("user", "there"))
+    thinks = looped("{{ m.role }}: {{ m.content.split('</think>')[-1] }}</s>\n")
+    assert "message 2 (assistant) is lost" in fault(tiny(thinks), example("a", "b</think>c"))
+    assert run(tiny(thinks), example("a", "c")).items
+
+
 def test_a_template_that_does_work_without_special_marks() -> None:
     """Header without generation prompt, a turn that ends in EOS: the loops above are sound."""
     tokenizer = tiny(looped(TURN))
@@ -562,6 +584,14 @@ def test_a_cut_prompt_keeps_bos_its_end_and_the_whole_completions(
         ((start, stop),), ((was, end),) = cut.spans, full.spans
         assert cut.ids[start:stop] == full.ids[was:end]
     assert left.ids[: left.prompt] == right.ids[: right.prompt]
+
+
+def test_a_cut_leaves_at_least_one_token_of_the_prompt() -> None:
+    whole = renderer(tiny()).draft(example("pqpqpqpq", "answer")).sequences[0]
+    least = len(whole.ids) - whole.prompt + 2
+    row = example("pqpqpqpq", "answer")
+    assert lengths(run(tiny(), row, context=least, truncate="prompt-left")) == [[least]]
+    assert "Shorten" in fault(tiny(), row, context=least - 1, truncate="prompt-left")
 
 
 def test_a_cut_is_noted() -> None:

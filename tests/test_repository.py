@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from palate import cli, config
+from palate import cli, config, config_file
 from palate.cli.app import COMMANDS
+from palate.data import sources
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src" / "palate"
@@ -281,3 +282,22 @@ def test_a_module_opens_with_what_it_is_for(path: Path) -> None:
     lines = (ast.get_docstring(tree(path)) or "").splitlines()
     assert lines and len(lines[0]) > 3
     assert len(path.read_text(encoding="utf-8").splitlines()) <= 400
+
+
+def test_the_readme_example_is_read_as_it_stands(tmp_path: Path) -> None:
+    blocks = re.findall(r"```json\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    examples, pairs = (tmp_path / name for name in ("examples.jsonl", "pairs.jsonl"))
+    examples.write_text(blocks[0])
+    pairs.write_text(blocks[1])
+    assert len(sources.read(str(examples), kind="sft").rows) == 1
+    (pair,) = sources.read(str(pairs), kind="pairs").rows
+    assert str(pair.chosen).startswith("Two-bedroom")
+
+
+def test_the_readme_recipe_loads(tmp_path: Path) -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.DOTALL)
+    path = tmp_path / "palate.toml"
+    path.write_text(block)
+    stages = config_file.load(path)
+    assert stages.sft and stages.dpo
+    assert stages.dpo.model == "runs/listings/sft"

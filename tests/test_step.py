@@ -2,13 +2,14 @@
 
 from typing import Any
 
-import engine_cases
 import pytest
-import tiny
 import torch
 from torch import Tensor
 
+import engine_cases
+import tiny
 from palate.engine import pack as packing
+from palate.engine import scoring
 from palate.engine.policy import Plan, Policy
 from palate.engine.precision import wide_float64
 from palate.errors import NumericsError
@@ -52,7 +53,7 @@ def test_a_mean_of_row_means_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_dropped_row_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     objective = build("dpo", beta=0.2)
     whole = gradient(objective, budget=10_000)
-    rows = steps.score_rows
+    rows = scoring.score_rows
     monkeypatch.setattr(
         steps, "score_rows", lambda policy, packed: _first_detached(rows(policy, packed))
     )
@@ -103,9 +104,7 @@ def test_order_is_a_function_of_data_seed_and_epoch() -> None:
 
 def test_the_schedule_warms_up_and_comes_down() -> None:
     def rates(name: Any) -> list[float]:
-        return [
-            learning_rate(s, 20, peak=2.0, schedule=name, warmup=0.2) for s in range(20)
-        ]
+        return [learning_rate(s, 20, peak=2.0, schedule=name, warmup=0.2) for s in range(20)]
 
     for name in ("cosine", "linear", "constant"):
         assert rates(name)[:4] == [0.5, 1.0, 1.5, 2.0]
@@ -147,7 +146,9 @@ def test_half_precision_weights_keep_fp32_masters() -> None:
         parameter.grad = torch.full_like(parameter, 1e-3)
         optimiser.step(1e-4)
     assert optimiser.weights()["w"].dtype == torch.float32
-    assert float(parameter.detach()[0, 0]) == pytest.approx(0.996, abs=2e-3), "small steps were rounded away"
+    assert float(parameter.detach()[0, 0]) == pytest.approx(0.996, abs=2e-3), (
+        "small steps were rounded away"
+    )
 
 
 def test_state_goes_out_and_in_without_a_change() -> None:

@@ -12,8 +12,8 @@ from typing import Any
 
 from palate.config import DpoConfig, RowOptions, SampleConfig, SftConfig
 from palate.errors import UsageError
-from palate.export.merge import Parity
-from palate.export.merge import export as merge
+from palate.export import Parity
+from palate.export import export as merge
 from palate.objectives import build
 from palate.study import score as scores
 from palate.study import talk

@@ -9,11 +9,9 @@ def demo(*, out: Path = Path("runs/demo")) -> None:
     Parameters
     ----------
     out:
-        folder of the demo's files and runs
+        folder of the demo's files and runs; the same command continues
     """
-    from palate.cli.show import shown
-    from palate.demo import show
+    from palate.cli.show import console
+    from palate.demo import command
 
-    with shown() as listen:
-        lines = show.demo(out, listen)
-    print("\n".join(lines))
+    command.run(out, say=console().print)

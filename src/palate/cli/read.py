@@ -157,9 +157,10 @@ def _verdict(rows: Sequence[Row]) -> str:
         mean = sum(row["logp"] for row in rows) / tokens
         return f"{len(rows)} rows: {figure(mean)} nats per token over {tokens} tokens"
     if "margin" in rows[0]:
-        gaps, claim = [row["margin"] for row in rows], "the margin is positive"
+        gaps, claim = [row["margin"] for row in rows], "the margin favours the chosen answer"
     else:
         gaps = [row["chosen_logp"] - row["rejected_logp"] for row in rows]
         claim = "the chosen answer is the likelier one"
     rate = stats.share(sum((gap > 0) + 0.5 * (gap == 0) for gap in gaps), len(gaps))
-    return f"{claim} in {rate.percent()} of {len(rows)} pairs"
+    ties = ", ties counted half" if 0 in gaps else ""
+    return f"{claim} in {rate.percent()} of {len(rows)} pairs{ties}"

@@ -21,14 +21,19 @@ CHOSEN, REJECTED = "#2f7fd6", "#d9822b"
 PAUSE, LONG_PAUSE, SHARE = 10.0, 60.0, 0.05
 
 
+def console(*, stderr: bool = False) -> Console:
+    """Text as it is: nothing in it is markup, and a pipe gets no colour."""
+    return Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
+
+
 @contextmanager
 def shown(*, stderr: bool = False) -> Iterator[Listener]:
     """A listener for the length of one command."""
-    console = Console(stderr=stderr, highlight=False, markup=False, soft_wrap=True)
-    if not console.is_terminal:
-        yield Lines(console.print)
+    screen = console(stderr=stderr)
+    if not screen.is_terminal:
+        yield Lines(screen.print)
         return
-    bars = Bars(console)
+    bars = Bars(screen)
     with bars.live:
         yield bars
 

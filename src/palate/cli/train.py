@@ -74,6 +74,10 @@ def _say_done(done: "Finished") -> None:
     print(f"done: {done.final} holds step {done.best_step}")
     if done.evaluation is not None:
         print(evaluation_line(done.evaluation).removesuffix("  (best so far)"))
+    if done.best_step == 0:
+        print(
+            "warning: held-out loss was lowest before the first step: nothing learnt carries over"
+        )
 
 
 def _dpo_command(done: "Finished") -> str:

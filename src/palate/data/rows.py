@@ -32,7 +32,7 @@ Text = str | Conversation
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One SFT row.  `prompt is None`: the whole text, or every assistant turn, is the completion."""
+    """One SFT row.  No prompt: the whole text, or every assistant turn, is the completion."""
 
     prompt: Text | None
     completion: Text
@@ -56,8 +56,8 @@ class Pair:
 class Sequence:
     """Token ids and the half-open spans of them that are scored (the completion).
 
-    The log-prob of a sequence is the sum over scored tokens t of log p(ids[t] | ids[:t]), so no span
-    starts at 0.  `prompt` is the length of the prompt: sequences of one item agree on ids[:prompt].
+    Its log-prob is the sum over scored tokens t of log p(ids[t] | ids[:t]), so no span starts at 0.
+    `prompt` is the length of the prompt: sequences of one item agree on ids[:prompt].
     """
 
     ids: tuple[int, ...]

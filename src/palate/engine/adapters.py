@@ -60,7 +60,7 @@ def start_lora(loaded: Loaded, lora: Lora, *, seed: int) -> Loaded:
     tuned.peft_config[ADAPTER].base_model_name_or_path = loaded.base
     set_dropout(tuned, lora=lora.dropout)
     _require_trainable(tuned, _of_adapter)
-    return replace(loaded, model=tuned)
+    return replace(loaded, model=tuned, notes=loaded.notes + _left_out(loaded.core))
 
 
 def continue_adapter(loaded: Loaded) -> Loaded:
@@ -195,6 +195,15 @@ def _linear_names(core: PreTrainedModel) -> list[str]:
         for name, module in core.named_modules()
         if isinstance(module, nn.Linear | Conv1D) and name not in left and not name.endswith(fused)
     ]
+
+
+def _left_out(core: PreTrainedModel) -> tuple[str, ...]:
+    """Experts are often one tensor, no linear layers: say that an adapter passes them by."""
+    experts = sum(p.numel() for p in core.parameters() if p.dim() == 3 and not p.requires_grad)
+    share = experts / sum(p.numel() for p in core.parameters())
+    return (
+        (f"{share:.0%} of the weights are experts, which have no adapter.",) if share > 0.1 else ()
+    )
 
 
 def _head_names(core: PreTrainedModel) -> list[str]:

@@ -56,6 +56,8 @@ def locate(source: str, *, trust_remote_code: bool = False) -> Place:
 
 def _folder(source: str, *, trust_remote_code: bool) -> tuple[Path, str]:
     """The folder behind a name, and the name to write down for it."""
+    if not source.strip():
+        raise ModelError("The name of the model is empty.", hint="Name a folder or a hub id.")
     path = Path(source).expanduser()
     if path.is_file():
         raise ModelError(f"{source} is a file.", hint="Name the folder of the model.")

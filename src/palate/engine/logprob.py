@@ -1,8 +1,9 @@
 """The chunked linear log-prob: hidden states and the vocabulary projection in, log-probs out.
 
 Full logits are never held.  When the projection is frozen (LoRA) one pass gives the log-prob and
-its gradient by the hidden state; when it trains, the softmax is kept if it fits in 512 MB, else made
-again.  A pass without gradient does neither.  The only module that normalises over the vocabulary.
+its gradient by the hidden state; when it trains, the softmax is kept if it fits in 512 MB, else
+made again.  A pass without gradient does neither.  The only module that normalises over the
+vocabulary.
 
 Shape suffixes: K scored tokens, D hidden, V vocabulary, C tokens of a chunk.
 """
@@ -89,10 +90,11 @@ def _logits(hidden_CD: Tensor, head: Head) -> Tensor:
 
 def _softmax_(logits_CV: Tensor, target_C: Tensor) -> Tensor:
     """Log-prob of the targets; turns the logits into the softmax in place."""
+    logits_CV.sub_(logits_CV.amax(-1, keepdim=True))
     chosen_C = logits_CV.gather(-1, target_C[:, None]).squeeze(-1)
-    lse_C = logits_CV.logsumexp(-1)
-    logits_CV.sub_(lse_C[:, None]).exp_()
-    return chosen_C - lse_C
+    total_C = logits_CV.exp_().sum(-1)
+    logits_CV.div_(total_C[:, None])
+    return chosen_C - total_C.log()
 
 
 def _slope(logits_CV: Tensor, head: Head) -> Tensor | float:
@@ -131,7 +133,7 @@ class _LinearLogProb(torch.autograd.Function):
         return logps_K
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, grad_K: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.trains:
             (slope_KD,) = ctx.saved_tensors
@@ -173,24 +175,37 @@ def _values_and_slopes(hidden_KD: Tensor, head: Head, target_K: Tensor) -> tuple
 
 def _full_backward(
     hidden_KD: Tensor, head: Head, target_K: Tensor, grad_K: Tensor, softmax_KV: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor | None]:
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Gradients by hidden state, projection and bias: G = grad * (onehot - softmax) * slope."""
     size = len(hidden_KD) if softmax_KV is not None else _chunk(head.weight_VD, hidden_KD)
     hidden_grad = torch.empty_like(hidden_KD)
-    weight_grad = torch.zeros_like(head.weight_VD)
+    held = held_gradient(head.weight_VD)
+    weight_grad = torch.zeros_like(head.weight_VD) if held is None else held
     bias_grad = None if head.bias_V is None else torch.zeros_like(head.bias_V)
     for start in range(0, len(hidden_KD), size):
         chunk = slice(start, start + size)
         target_C, grad_C = target_K[chunk, None], grad_K[chunk, None]
-        push_CV, slope = softmax_KV, torch.tensor(head.scale)
+        push_CV, slope = softmax_KV, None
         if push_CV is None:
             push_CV = _logits(hidden_KD[chunk], head)
-            slope = torch.as_tensor(_slope(push_CV, head))
+            slope = None if head.softcap is None else _slope(push_CV, head)
             _softmax_(push_CV, target_K[chunk])
-        push_CV.mul_(-grad_C).scatter_add_(-1, target_C, grad_C.to(push_CV.dtype)).mul_(slope)
+        pull_C = (grad_C if slope is not None else grad_C * head.scale).to(push_CV.dtype)
+        push_CV.mul_(-pull_C).scatter_add_(-1, target_C, pull_C)
+        if slope is not None:
+            push_CV.mul_(slope)
         push = push_CV.to(head.weight_VD.dtype)
         torch.mm(push, head.weight_VD, out=hidden_grad[chunk])
         weight_grad.addmm_(push.T, hidden_KD[chunk])
         if bias_grad is not None:
             bias_grad += push.sum(0)
-    return hidden_grad, weight_grad, bias_grad
+    return hidden_grad, weight_grad if held is None else None, bias_grad
+
+
+def held_gradient(weight: Tensor) -> Tensor | None:
+    """The gradient that a leaf has gathered from earlier rows, to be added to in place.
+
+    A vocabulary's gradient is large: making a new one for every row and adding it costs more than
+    the row's own share.  So after the first row of a step there is nothing left to return.
+    """
+    return weight.grad if weight.is_leaf else None

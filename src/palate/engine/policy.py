@@ -14,7 +14,7 @@ import torch
 from peft import PeftModel
 from torch import Tensor, nn
 
-from palate.engine import attention
+from palate.engine import attention, fused
 from palate.engine.logprob import Head, Statistics, linear_logprob, logits_logprob, statistics
 from palate.engine.pack import Ints, Row
 
@@ -102,17 +102,25 @@ class Policy(nn.Module):
 
     def _run(self, module: nn.Module, ids: Ints, pos: Ints | None = None, **kwargs: Any) -> Any:
         """One forward of a batch of one, with tree attention where `kwargs` bring a tree."""
-        wanted = attention.NAME if "palate_tree" in kwargs else self.plain_attention
-        if self.core.config._attn_implementation != wanted:
-            self.core.set_attn_implementation(wanted)
+        if "palate_tree" in kwargs:
+            self._take_fast_path()
+        else:
+            self.restore()
         if pos is not None:
             kwargs["position_ids"] = self._tensor(pos)[None]
         return module(input_ids=self._tensor(ids)[None], use_cache=False, **kwargs)
 
+    def _take_fast_path(self) -> None:
+        """Tree attention, and modules with fewer passes where they are equal."""
+        if self.core.config._attn_implementation != attention.NAME:
+            self.core.set_attn_implementation(attention.NAME)
+        fused.apply(self.core)
+
     def restore(self) -> None:
-        """Give the model its own attention back, for generation or the plain path."""
+        """Give the model its own attention and modules back, for generation or the plain path."""
         if self.core.config._attn_implementation != self.plain_attention:
             self.core.set_attn_implementation(self.plain_attention)
+        fused.remove(self.core)
 
     def _tensor(self, values: Ints) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(values)).to(self.device)

@@ -1,7 +1,8 @@
 """Float64 that stays float64, for exactness checks.
 
 transformers casts to fp32 inside norms, routers and rotary tables.  Within `wide_float64` those
-casts are casts to float64, so two exact paths agree to 1e-14 instead of 1e-7.  Never used in training.
+casts are casts to float64, so two exact paths agree to 1e-14 instead of 1e-7.  Never used in
+training.
 """
 
 from collections.abc import Iterator

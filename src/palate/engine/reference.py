@@ -1,9 +1,9 @@
 """Reference log-probs: computed once by the same engine, cached on disk by content, reused by runs.
 
 The last bits of a log-prob depend on its neighbours in the row.  So the pass runs in fixed chunks
-(prompts in the order of their content, packing a function of the chunk alone), each committed whole:
-neither a kill nor a warm cache can change the vector.  A chunk's key holds the weights, the adapter,
-the rendered ids, dtype, plan, budget and thread count.
+(prompts in the order of their content, packing a function of the chunk alone), each committed
+whole: neither a kill nor a warm cache can change the vector.  A chunk's key holds the weights, the
+adapter, the rendered ids, dtype, plan, budget and thread count.
 
 Shape suffixes: I items, N sequences of an item.
 """
@@ -120,18 +120,27 @@ def _key(policy: Policy, members: Sequence[Item], reference: Reference) -> str:
 
 
 def _read(path: Path, members: Sequence[Item]) -> Tensor | None:
-    """A cached chunk; None if it is not there or not whole."""
+    """A cached chunk; None if it is not there or not what was written."""
     try:
-        values = safetensors.torch.load(path.read_bytes())["logps"]
+        found = safetensors.torch.load(path.read_bytes())
+        values, digest = found["logps"], found["sha256"]
     except (OSError, SafetensorError, KeyError):
         return None
-    return values if values.shape == (len(members), len(members[0].sequences)) else None
+    whole = values.shape == (len(members), len(members[0].sequences))
+    return values if whole and torch.equal(digest, _digest(values)) else None
 
 
 def _write(path: Path, values: Tensor) -> None:
     with atomic.disk_errors(path):
         atomic.make_folder(path.parent)
-        atomic.write_file(path, safetensors.torch.save({"logps": values.contiguous()}))
+        found = {"logps": values.contiguous(), "sha256": _digest(values)}
+        atomic.write_file(path, safetensors.torch.save(found))
+
+
+def _digest(values: Tensor) -> Tensor:
+    """sha256 of the values as 32 bytes: a flipped bit in a number is a number too."""
+    content = hashlib.sha256(values.contiguous().numpy().tobytes()).digest()
+    return torch.frombuffer(bytearray(content), dtype=torch.uint8)
 
 
 def _check_finite(values: Tensor, members: Sequence[Item]) -> None:
@@ -150,6 +159,7 @@ def _spot_check(policy: Policy, members: Sequence[Item], cached: Tensor, budget:
     worst = float(((live - cached).abs() / (1 + live.abs())).max())
     if not worst <= allowed:
         raise NumericsError(
-            f"cached reference log-probs differ from a live pass by {worst:.1e} (allowed {allowed:.0e}).",
+            f"cached reference log-probs differ from a live pass by {worst:.1e} "
+            f"(allowed {allowed:.0e}).",
             hint="Remove the cache folder and start again.",
         )

@@ -171,8 +171,8 @@ def _prune(folder: Path, step: int, *, keep: int) -> None:
     """Remove what is older than `keep` checkpoints that were read back, this one among them.
 
     Steps after this one can only be damaged ones that a resume passed over, so they neither count
-    nor go.  One that lacks files stays for the user to look at.  A removal that fails is tried again
-    later.
+    nor go.  One that lacks files stays for the user to look at.  A removal that fails is tried
+    again later.
     """
     intact = 1
     for s, path in _candidates(folder.parent):

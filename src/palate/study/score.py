@@ -24,7 +24,7 @@ NAMES = {1: ("",), 2: ("chosen_", "rejected_")}
 
 @dataclass(frozen=True, slots=True)
 class ScoredRow:
-    """One row: log-probs in nats summed over completion tokens, and the reference's if there is one.
+    """One row: log-probs in nats, summed over completion tokens, and the reference's if any.
 
     `margin` is the implicit reward of chosen minus that of rejected, beta times nats.
     """

@@ -1,8 +1,8 @@
-"""What a flag left out becomes: derived from model size, adapter or not, and row count, with a reason.
+"""What a flag left out becomes: derived from model size, adapter or not, and row count, and why.
 
-The learning rates follow published recipes at 1 to 7 billion parameters (SFT 2e-5 at 1 B; DPO 2e-6 at 1 B,
-Tunstall et al. 2023 used 5e-7 at 7 B; LoRA ten times that) and grow with the inverse root of
-the size, which `docs/defaults.md` checks on small models.
+The learning rates follow published recipes at 1 to 7 billion parameters (SFT 2e-5 at 1 B; for DPO
+Tunstall et al. 2023 used 5e-7 at 7 B; LoRA ten times that) and grow with the inverse root of the
+size, which `docs/defaults.md` checks on small models.
 """
 
 from collections.abc import Iterator
@@ -51,7 +51,7 @@ def settings(config: TrainConfig, *, parameters: int, rows: int, device: str) ->
     stage = stage_of(config)
     batch_size = config.batch_size or _batch_size(rows)
     epochs = config.epochs or _epochs(stage, rows, batch_size)
-    steps = max(1, ceil(epochs * rows / batch_size - 1e-9))
+    steps = ceil(places(epochs, rows) / batch_size)
     steps = min(steps, config.max_steps or steps)
     eval_every = config.eval_every or max(1, steps // EVALUATIONS)
     return Settings(
@@ -74,6 +74,11 @@ def reasons(config: TrainConfig, found: Settings, *, parameters: int, rows: int)
     if config.lr is None:
         kind = "full fine-tuning" if config.full else "LoRA, ten times that of full fine-tuning"
         yield f"learning rate {found.lr:.1e}: {parameters / 1e6:.3g} M parameters, {kind}"
+
+
+def places(epochs: float, rows: int) -> int:
+    """Rows that a run goes through, repeats counted."""
+    return max(1, round(epochs * rows))
 
 
 def stage_of(config: TrainConfig) -> Stage:

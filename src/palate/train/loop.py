@@ -1,7 +1,7 @@
 """The loop for every offline objective: steps, held-out evaluations, checkpoints, the best weights.
 
 It asks an objective what it is (`items`, `needs`, `count`), never its name.  A killed run continues
-bit for bit: the order is a function of the step, state is in the checkpoint, the reference is stored.
+bit for bit: the order is a function of the step; the checkpoint holds state and reference.
 """
 
 import math
@@ -21,7 +21,7 @@ from palate.runs import atomic, checkpoint
 from palate.runs.folder import Run
 from palate.runs.signals import Stop
 from palate.stats import Interval
-from palate.train.defaults import Settings
+from palate.train.defaults import Settings, places
 from palate.train.events import Evaluation, Listener, Note, Step
 from palate.train.measure import evaluation, ranking
 from palate.train.optimise import Optimiser, learning_rate
@@ -73,6 +73,7 @@ class Loop:
         same command continues.
         """
         if not self._resume():
+            torch.manual_seed(self.task.config.seed)
             self._record({"step": 0})
             self._save()
         clock = _Clock(self.step)
@@ -90,12 +91,13 @@ class Loop:
 
     def _one_step(self, clock: "_Clock") -> dict[str, Any]:
         """One optimiser step; gives its row of the metrics."""
-        batch, lr = self._batch(), self._rate()
+        batch, lr, random = self._batch(), self._rate(), self._random()
         try:
             result = self._accumulate(batch)
             norm = self.optimiser.step(lr)
         except _StopNow:
             self.optimiser.forget()
+            self._set_random(random)
             self._save()
             raise Interrupted(
                 f"stopped after step {self.step} of {self.task.settings.steps}; saved.",
@@ -134,12 +136,16 @@ class Loop:
                 raise _StopNow
 
         check()
-        budget = self.task.settings.token_budget
-        return accumulate(self.task.policy, batch, self.task.objective, budget, check)
+        policy, budget = self.task.policy, self.task.settings.token_budget
+        policy.train()  # adapter dropout and gradient checkpointing work in this mode alone
+        try:
+            return accumulate(policy, batch, self.task.objective, budget, check)
+        finally:
+            policy.eval()
 
     def _batch(self) -> Batch:
         settings, train = self.task.settings, self.task.train
-        total = max(1, round(settings.epochs * len(train.items)))
+        total = places(settings.epochs, len(train.items))
         return train.subset(self.order.batch(self.step, settings.batch_size, total))
 
     def _rate(self) -> float:
@@ -177,7 +183,7 @@ class Loop:
         groups: dict[str, Mapping[str, Tensor]] = {
             "weights": self.optimiser.weights(),
             "moments": self.optimiser.state(),
-            "rng": {"cpu": torch.get_rng_state()},
+            "rng": self._random(),
             "reference": self._references(),
         }
         state = {
@@ -196,13 +202,24 @@ class Loop:
         for reason in found.skipped:
             self.listen(Note(f"checkpoint passed over: {reason}", warning=True))
         self.optimiser.load(found.tensors["weights"], found.tensors.get("moments", {}))
-        torch.set_rng_state(found.tensors["rng"]["cpu"])
+        self._set_random(found.tensors["rng"])
         self.run.metrics.rewind(found.step)
         self.step, self.best_step = found.step, found.state["best_step"]
         best = found.state["best_loss"]
         self.best_loss = math.inf if best is None else best
         self.listen(Note(f"continuing after step {self.step} of {self.task.settings.steps}"))
         return True
+
+    def _random(self) -> dict[str, Tensor]:
+        """The state of the generators that a step may draw from."""
+        on_cuda = self.task.policy.device.type == "cuda"
+        cuda = {"cuda": torch.cuda.get_rng_state()} if on_cuda else {}
+        return {"cpu": torch.get_rng_state(), **cuda}
+
+    def _set_random(self, state: Mapping[str, Tensor]) -> None:
+        torch.set_rng_state(state["cpu"])
+        if "cuda" in state:
+            torch.cuda.set_rng_state(state["cuda"])
 
     def _references(self) -> dict[str, Tensor]:
         parts = {"train": self.task.train, "heldout": self.task.heldout}

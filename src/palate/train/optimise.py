@@ -1,11 +1,12 @@
 """AdamW, the schedule, and clipping with a look at the gradient before anything moves.
 
-Weights held in half precision keep fp32 masters: the optimiser moves those, the model gets a rounded
-copy.  State goes to and from plain tensors; nothing is pickled.
+Weights held in half precision keep fp32 masters: the optimiser moves those, the model gets a
+rounded copy.  State goes to and from plain tensors; nothing is pickled.
 """
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -27,7 +28,10 @@ class Optimiser:
         self.masters = {name: _master(p) for name, p in self.parameters.items()}
         matrices = [self.masters[n] for n, p in self.parameters.items() if p.dim() > 1]
         vectors = [self.masters[n] for n, p in self.parameters.items() if p.dim() <= 1]
-        groups = [{"params": matrices, "weight_decay": weight_decay}, {"params": vectors}]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": weight_decay},
+            {"params": vectors},
+        ]
         filled = [group for group in groups if group["params"]]
         self.adamw = torch.optim.AdamW(filled, lr=0.0, weight_decay=0.0, fused=True)
 

@@ -1,4 +1,4 @@
-"""Data order: a pure function of (data hash, seed, epoch).  A resume needs a cursor, no iterator state.
+"""Data order: a pure function of (data hash, seed, epoch).  A resume needs no iterator state.
 
 Rows of one prompt stay together: groups are laid one after another in shuffled order, and the whole
 is cut every `batch_size` rows; one group may straddle a cut.

@@ -58,13 +58,21 @@ def read_rows(config: TrainConfig, kind: Kind, listen: Listener) -> Rows:
 
 
 def render_rows(
-    rows: tuple[Any, ...], renderer: Renderer, options: RowOptions, listen: Listener
+    rows: tuple[Any, ...],
+    renderer: Renderer,
+    options: RowOptions,
+    listen: Listener,
+    *,
+    aloud: bool = True,
 ) -> list[Item]:
-    """Token ids with exact boundaries.  Raises DataError naming every row that cannot be rendered."""
+    """Token ids with exact boundaries.  Raises DataError naming each row that cannot be rendered.
+
+    Without `aloud`, only rows that are left out are told, not how rows were joined.
+    """
     if not rows:
         return []
     rendered = render(rows, renderer, options)
-    for note in rendered.notes:
+    for note in rendered.notes if aloud else ():
         listen(Note(note))
     for origin in rendered.dropped:
         listen(Note(f"{origin} left out: too long", warning=True))

@@ -25,14 +25,14 @@ from palate.engine.pack import pack
 from palate.engine.policy import Plan, Policy, recompute_activations
 from palate.engine.reference import NOISE, Reference, reference_logps
 from palate.engine.selfcheck import plan_for
-from palate.errors import NumericsError
+from palate.errors import Interrupted, NumericsError
 from palate.objectives import Objective
 from palate.runs import atomic
 from palate.runs.folder import Run
-from palate.runs.signals import stop_on_signals
+from palate.runs.signals import Stop, stop_on_signals
 from palate.stats import Interval
 from palate.train.defaults import reasons, settings
-from palate.train.events import Evaluation, Listener, Note, Working
+from palate.train.events import Evaluation, Event, Listener, Note, Working
 from palate.train.loop import Loop, Task, stored_references
 from palate.train.optimise import Optimiser
 from palate.train.prepare import (
@@ -53,7 +53,7 @@ FAR = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A stage that came to its end: the run, its final weights, and what the held-out split says."""
+    """A stage at its end: the run, its final weights, and what the held-out split says."""
 
     path: Path
     final: Path
@@ -75,7 +75,7 @@ def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Fi
         loaded = load_for_training(config, listen)
         renderer = renderer_for(loaded, config)
         train = render_rows(rows.train, renderer, config, listen)
-        heldout = render_rows(rows.heldout, renderer, config, listen)
+        heldout = render_rows(rows.heldout, renderer, config, listen, aloud=False)
         frozen = _frozen(config, objective, rows, loaded, threads)
         with Run.open(config.out, _record(config, objective, loaded), frozen=frozen) as run:
             if run.finished:
@@ -86,7 +86,7 @@ def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Fi
             for line in reasons(config, task.settings, parameters=_size(loaded), rows=len(train)):
                 listen(Note(line))
             if "reference" in objective.needs:
-                task = _with_reference(task, run, loaded, listen)
+                task = _with_reference(task, run, loaded, _until(stop, listen))
             optimiser = Optimiser(
                 trainable(policy.model), weight_decay=config.weight_decay, clip=config.clip
             )
@@ -117,7 +117,7 @@ def _policy(
     listen(Note(f"fast path checked against the plain one: {plan}", warning=bool(plan.reasons)))
     if config.grad_checkpoint:
         recompute_activations(loaded.core)
-    return Policy(loaded.model, plan)
+    return Policy(loaded.model, plan).eval()
 
 
 def _decide_plan(config: TrainConfig, loaded: Loaded, items: Sequence[Item]) -> Plan:
@@ -151,18 +151,36 @@ def _with_reference(task: Task, run: Run, loaded: Loaded, listen: Listener) -> T
     if stored is None:
         _say_readiness(task, listen)
         stored = _reference_pass(task, run, loaded, listen)
-        _check_start(task, stored["train"])
+        for name, batch in _splits(task).items():
+            _check_start(task, Batch(batch.items, stored[name]))
     heldout = task.heldout and Batch(task.heldout.items, stored["heldout"])
     return replace(task, train=Batch(task.train.items, stored["train"]), heldout=heldout)
 
 
+def _splits(task: Task) -> dict[str, Batch]:
+    parts = {"train": task.train, "heldout": task.heldout}
+    return {name: batch for name, batch in parts.items() if batch is not None}
+
+
+def _until(stop: Stop, listen: Listener) -> Listener:
+    """A listener that ends the reference pass, between two chunks, when the process is asked to."""
+
+    def heard(event: Event) -> None:
+        listen(event)
+        if isinstance(event, Working) and stop.requested:
+            raise Interrupted(
+                "stopped before the first step; the reference log-probs so far are kept.",
+                exit_code=stop.exit_code,
+                hint="The same command continues.",
+            )
+
+    return heard
+
+
 def _reference_pass(task: Task, run: Run, loaded: Loaded, listen: Listener) -> dict[str, Tensor]:
     reference = Reference(loaded.identity, task.settings.token_budget, cache_folder() / "reference")
-    parts = {"train": task.train, "heldout": task.heldout}
     stored: dict[str, Tensor] = {}
-    for name, batch in parts.items():
-        if batch is None:
-            continue
+    for name, batch in _splits(task).items():
 
         def progress(done: int, total: int, name: str = name) -> None:
             listen(Working(f"reference log-probs, {name}", done, total))
@@ -175,10 +193,9 @@ def _reference_pass(task: Task, run: Run, loaded: Loaded, listen: Listener) -> d
     return stored
 
 
-def _check_start(task: Task, reference_IN: Tensor) -> None:
-    """Locked reference: before the first step every margin is 0 and the loss is that of no change."""
-    items = list(task.train.items[: task.settings.batch_size])
-    batch = Batch(items, reference_IN[: len(items)])
+def _check_start(task: Task, split: Batch) -> None:
+    """Locked reference: before the first step every margin is 0 and the loss ln 2."""
+    batch = split.subset(range(min(len(split.items), task.settings.batch_size)))
     result = evaluate(task.policy, batch, task.objective, task.settings.token_budget)
     noise = NOISE[next(task.policy.model.parameters()).dtype] / 10
     allowed = noise * (result.scored.logps_IN.abs() + batch.tokens_IN.to(result.losses_I)).sum(-1)
@@ -186,7 +203,7 @@ def _check_start(task: Task, reference_IN: Tensor) -> None:
     if not bool((gap <= allowed).all()):
         worst = int((gap - allowed).argmax())
         raise NumericsError(
-            f"the reference is wrong: before the first step {items[worst].origin} is "
+            f"the reference is wrong: before the first step {batch.items[worst].origin} is "
             f"{float(gap[worst]):.2e} nats away from it (allowed {float(allowed[worst]):.2e}), "
             f"so the margin is not 0 and the loss is not ln 2.",
             hint="Remove the cache folder; if it stays, report it.",

@@ -1,0 +1,98 @@
+"""The example's result as lines for a terminal or a pipe: verdict, table, texts, what to type next.
+
+Blue is preferred and orange is not, as everywhere; each coloured figure also says so in words.
+Nothing here prints.
+"""
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+
+from rich.text import Text
+
+from palate.demo.figures import Judged, gap
+from palate.demo.prose import prompt
+from palate.stats import Interval
+
+BLUE, ORANGE = "#2f7fd6", "#d9822b"
+WIDTH, LABEL, CELL = 100, 22, 24
+MODELS = ("base", "SFT", "DPO")
+Figures = Mapping[str, Mapping[str, Interval]]
+
+
+def verdict(win: Interval, ties: int) -> Text:
+    """The one sentence that holds the result."""
+    better, worse = win.low > 0.5, win.high < 0.5
+    claim = "beats SFT's" if better else "loses to SFT's" if worse else "cannot be told from SFT's"
+    line = Text(f"DPO's text {claim}: ", style="bold")
+    line.append(f"it wins {win.percent()}", style=BLUE if better else ORANGE if worse else "")
+    return line.append(f" of {win.count} unseen sheets ({ties} ties, half a win each).")
+
+
+def table(blocks: Mapping[str, tuple[Figures, Interval]]) -> Iterator[Text]:
+    """`blocks`: how the texts were drawn -> (model -> figure -> interval, win rate of DPO)."""
+    yield _row("mean per text [95%]", MODELS, style="bold")
+    for name, (found, win) in blocks.items():
+        yield Text("")
+        yield Text(name, style="italic")
+        for figure in found["SFT"]:
+            cells = [_cell(figure, found[model][figure]) for model in MODELS]
+            yield _row(f"  {figure}", cells)
+        yield _row("  wins against SFT", ("", "", win.percent()))
+
+
+def side_by_side(texts: Mapping[str, Judged]) -> Iterator[Text]:
+    """One sheet's prompt, then each model's text with what the taste counted in it."""
+    yield from _wrapped(prompt(texts["SFT"].sheet), indent=2)
+    for model, judged in texts.items():
+        yield Text(f"  {model:5}").append_text(_counts(judged))
+        yield from _wrapped(judged.text, indent=7)
+
+
+def worst(ours: Judged, theirs: Judged) -> Iterator[Text]:
+    """The sheet on which DPO lost most, or that there is none."""
+    lost = -gap(ours, theirs)
+    if lost <= 0:
+        yield Text("DPO lost on no sheet.")
+        return
+    yield Text(f"DPO's worst loss against SFT, by {_number(lost)} points", style="bold")
+    yield from side_by_side({"SFT": theirs, "DPO": ours})
+
+
+def _counts(judged: Judged) -> Text:
+    found = judged.verdict
+    line = Text(f"{_number(found.score)} points: ")
+    line.append(f"{len(found.stated)} of {found.facts} facts", style=BLUE)
+    bad = [f"wrong: {fact.topic} {_value(fact.topic, fact.value)}" for fact in found.wrong]
+    bad += [f"{len(seen)} {name}" for name, seen in _phrases(judged) if seen]
+    bad += [f"{found.repeats} repeated"] if found.repeats else []
+    return line.append("".join(f", {each}" for each in bad), style=ORANGE)
+
+
+def _phrases(judged: Judged) -> Sequence[tuple[str, Sequence[str]]]:
+    return ("vague", judged.verdict.vague), ("hype", judged.verdict.hype)
+
+
+def _value(topic: str, value: str) -> str:
+    return "" if topic == value else value
+
+
+def _row(label: str, cells: Sequence[str], *, style: str = "") -> Text:
+    return Text((label.ljust(LABEL) + "".join(cell.rjust(CELL) for cell in cells)).rstrip(), style)
+
+
+def _cell(figure: str, found: Interval) -> str:
+    if figure == "facts stated":
+        return found.percent()
+    return f"{_number(found.value)} [{_number(found.low)}, {_number(found.high)}]"
+
+
+def _number(value: float) -> str:
+    """Two decimals below ten, one above; a real minus sign."""
+    text = f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return text.replace("-", "\N{MINUS SIGN}")
+
+
+def _wrapped(text: str, *, indent: int) -> Iterator[Text]:
+    pad = " " * indent
+    for line in textwrap.wrap(text, WIDTH, initial_indent=pad, subsequent_indent=pad) or [pad]:
+        yield Text(line)
