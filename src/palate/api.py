@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from palate.config import DpoConfig, RowOptions, SampleConfig, SftConfig
-from palate.errors import UsageError
-from palate.export import Parity
-from palate.export import export as merge
+from palate.export.merge import BUILT_IN, Parity
+from palate.export.merge import export as merge
 from palate.objectives import build
 from palate.study import score as scores
 from palate.study import talk
 from palate.study.score import ScoredRow
+from palate.study.source import own_prompts
 from palate.study.talk import Chat
 from palate.train.events import Listener, Note, silent
 from palate.train.stage import Finished, run_stage
@@ -52,8 +52,11 @@ def sample(
 
 def export(model: str, out: Path, listen: Listener = silent) -> Parity:
     """A merged Hugging Face folder, read back and compared with the run before it counts."""
-    if out.exists() and any(out.iterdir() if out.is_dir() else [out]):
-        raise UsageError(f"{out} exists.", hint="Use another --out; nothing is overwritten.")
-    parity = merge(model, out)
-    listen(Note(str(parity)))
+    parity = merge(model, out, prompts=(*own_prompts(model), *BUILT_IN))
+    listen(
+        Note(
+            f"read back and compared on {parity.prompts} texts: same token ids, log-probs within "
+            f"{parity.max_logp_diff:.1e} nats (the adapter changes them by up to {parity.effect:.2g})"
+        )
+    )
     return parity

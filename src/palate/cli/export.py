@@ -19,5 +19,5 @@ def export(model: str, /, *, out: Path) -> None:
 
     with shown() as listen:
         parity = api.export(model, out, listen)
-    print(f"done: {out} ({parity})")
+    print(f"done: {out} says what {model} says, to {parity.max_logp_diff:.1e} nats per token")
     print(f"next: palate chat {quote(str(out))}")

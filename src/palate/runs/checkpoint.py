@@ -23,7 +23,7 @@ from palate.errors import CheckpointError, DiskError, NumericsError
 from palate.runs import atomic
 from palate.runs.atomic import Damaged, commit_folder
 
-__all__ = ["Found", "commit_folder", "last_good", "newest", "save"]
+__all__ = ["Found", "commit_folder", "last_good", "newest", "save", "tidy"]
 
 Groups = Mapping[str, Mapping[str, Tensor]]
 
@@ -59,7 +59,7 @@ def save(
     try:
         if atomic.free_bytes(folder) < need:
             raise atomic.no_room(target, need=need)
-        _tidy(folder)
+        tidy(run_path)
         written = commit_folder(
             target,
             lambda temp: _write(temp, tensors),
@@ -94,6 +94,17 @@ def newest(run_path: Path) -> Found | None:
             hint="Nothing was deleted. Restore one of them, or start again with another --out.",
         )
     return None
+
+
+def tidy(run_path: Path) -> None:
+    """Clear away what killed saves left, of any step."""
+    folder = _folder(run_path)
+    if not folder.is_dir():
+        return
+    names = {found[1] for path in folder.iterdir() if (found := _LEFTOVER.fullmatch(path.name))}
+    for name in sorted(names):
+        with suppress(OSError):
+            atomic.tidy(folder / name)
 
 
 def last_good(run_path: Path) -> int | None:
@@ -155,16 +166,6 @@ def _read_back(target: Path, written: atomic.Manifest) -> None:
 def _last_good_text(run_path: Path, step: int) -> str:
     good = [s for s, path in _candidates(run_path) if s != step and atomic.is_whole(path)]
     return f"The last good checkpoint is step-{good[0]}." if good else "No checkpoint exists yet."
-
-
-def _tidy(folder: Path) -> None:
-    """Clear away what killed saves left, of any step."""
-    if not folder.is_dir():
-        return
-    names = {found[1] for path in folder.iterdir() if (found := _LEFTOVER.fullmatch(path.name))}
-    for name in sorted(names):
-        with suppress(OSError):
-            atomic.tidy(folder / name)
 
 
 def _prune(folder: Path, step: int, *, keep: int) -> None:

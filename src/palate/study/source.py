@@ -8,9 +8,11 @@ from typing import Any
 from palate.config import PromptOptions, RowOptions
 from palate.data.render import Renderer
 from palate.data.rows import Item
+from palate.data.sources import parse_map, read_prompts
 from palate.engine.model import Loaded, load
 from palate.engine.policy import Policy
 from palate.engine.selfcheck import plan_for
+from palate.errors import PalateError
 from palate.runs.folder import Run
 from palate.train.defaults import TOKEN_BUDGET
 from palate.train.events import Listener, Note
@@ -57,6 +59,20 @@ def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:
     names = RowOptions.model_fields.keys() & type(options).model_fields.keys()
     rows = RowOptions(**{name: getattr(options, name) for name in names})
     return Opened(loaded, renderer_for(loaded, rows), record)
+
+
+def own_prompts(model: str, count: int = 8) -> tuple[str, ...]:
+    """A few prompts of the data that a run was trained on; none if it is no run, or they are gone."""
+    path = Path(model)
+    if not (path / "run.json").exists():
+        return ()
+    config = Run.read(path)["config"]
+    try:
+        rows = read_prompts(config["data"], mapping=parse_map(config["map"])).rows
+    except PalateError:
+        return ()
+    texts = [row.prompt for row in rows[:count] if row.prompt]
+    return tuple(t if isinstance(t, str) else "\n".join(m.content for m in t) for t in texts)
 
 
 def _remembered(options: PromptOptions, config: dict[str, Any]) -> PromptOptions:

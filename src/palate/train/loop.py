@@ -199,6 +199,7 @@ class Loop:
         if found is None:
             self.run.metrics.rewind(-1)
             return False
+        checkpoint.tidy(self.run.path)
         for reason in found.skipped:
             self.listen(Note(f"checkpoint passed over: {reason}", warning=True))
         self.optimiser.load(found.tensors["weights"], found.tensors.get("moments", {}))
