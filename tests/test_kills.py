@@ -74,7 +74,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     tiny.folder(root / "model", "llama", num_hidden_layers=1)
     pairs = [
         {
-            "prompt": f"place {number // 2}: the flat near the {word}",
+            "prompt": f"place {number // 2}: the flat near the {WORDS[number // 2 % 5]}",
             "chosen": f"It has {number} baths and a {word}.",
             "rejected": f"Lovely, the {word}.",
         }

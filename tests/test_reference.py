@@ -1,7 +1,8 @@
-"""The reference cache: the same bits whatever was killed, cached or reordered, and nothing stale."""
+"""The reference cache: the same bits whatever was killed, cached or reordered; nothing stale."""
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def policy() -> Policy:
 
 
 def whole(policy: Policy, folder: Path, items: list[Item] | None = None, **about: Any) -> Pass:
-    asked = Reference(**({"identity": "base", "budget": 64, "folder": folder} | about))
+    asked = replace(Reference("base", 64, folder), **about)
     return reference_logps(policy, ITEMS if items is None else items, asked)
 
 

@@ -56,7 +56,8 @@ def export(model: str, out: Path, listen: Listener = silent) -> Parity:
     listen(
         Note(
             f"read back and compared on {parity.prompts} texts: same token ids, log-probs within "
-            f"{parity.max_logp_diff:.1e} nats (the adapter changes them by up to {parity.effect:.2g})"
+            f"{parity.max_logp_diff:.1e} nats per token "
+            f"(the adapter changes them by up to {parity.effect:.2g})"
         )
     )
     return parity

@@ -1,4 +1,4 @@
-"""Intervals for every rate and mean that palate prints: pure functions over scipy and numpy."""
+"""Intervals for every rate and mean that palate prints: pure functions over numpy."""
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass

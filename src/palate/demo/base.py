@@ -47,12 +47,12 @@ POOL = 32  # batches drawn together and sorted by length, so that rows need litt
 class Recipe:
     """The knobs of one training, with the values of the packaged model."""
 
-    documents: int = 100_000
+    documents: int = 70_000
     batch: int = 32
     lr: float = 2e-3
     warmup: int = 100
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
 
     @property
     def steps(self) -> int:

@@ -40,7 +40,7 @@ def documents(seed: int) -> Iterator[Document]:
     """An endless stream, a function of the seed."""
     rng = random.Random(f"corpus {seed}")
     while True:
-        yield _document(draw(rng), rng)
+        yield _document(draw(rng, wide=True), rng)
 
 
 def _document(sheet: Sheet, rng: random.Random) -> Document:

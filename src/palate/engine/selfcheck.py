@@ -159,6 +159,8 @@ def _gradients(model: nn.Module) -> dict[str, Tensor]:
 
 def _gradient_difference(got: dict[str, Tensor], want: dict[str, Tensor]) -> float:
     """Largest difference over parameters, relative to its norm; noise-only ones to the whole."""
+    if not want:  # a model that is only read
+        return 0.0
     total = float(torch.stack([g.double().norm() for g in want.values()]).norm())
     return max(
         float((got[n].double() - g.double()).norm() / max(float(g.double().norm()), 1e-3 * total))

@@ -117,6 +117,7 @@ class Run:
         try:
             with atomic.disk_errors(path):
                 atomic.tidy(path / RECORD)
+                atomic.tidy(path / METRICS)
             is_new = not (path / RECORD).exists()
             if is_new:
                 found = _new_record(record, frozen)

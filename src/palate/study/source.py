@@ -62,7 +62,7 @@ def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:
 
 
 def own_prompts(model: str, count: int = 8) -> tuple[str, ...]:
-    """A few prompts of the data that a run was trained on; none if it is no run, or they are gone."""
+    """A few prompts of what a run was trained on; none if it is no run, or they are gone."""
     path = Path(model)
     if not (path / "run.json").exists():
         return ()

@@ -30,7 +30,7 @@ class Stage:
 
 
 SFT = Stage(lr_at_1b=2e-5, lr_limits=(1e-5, 1e-3), epochs=(2, 6), steps=120)
-DPO = Stage(lr_at_1b=2e-6, lr_limits=(5e-7, 4e-5), epochs=(1, 4), steps=80)
+DPO = Stage(lr_at_1b=1.5e-6, lr_limits=(5e-7, 2.5e-5), epochs=(1, 4), steps=80)
 
 
 @dataclass(frozen=True, slots=True)

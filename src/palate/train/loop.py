@@ -15,7 +15,7 @@ from torch import Tensor
 
 from palate.config import TrainConfig
 from palate.engine.policy import Policy
-from palate.errors import Interrupted, MemoryLimitError, NumericsError
+from palate.errors import CheckpointError, Interrupted, MemoryLimitError, NumericsError
 from palate.objectives import Objective
 from palate.runs import atomic, checkpoint
 from palate.runs.folder import Run
@@ -246,7 +246,13 @@ class Loop:
         if self.task.heldout is None:
             self.best_step = self.step
             return None
-        found = dict(atomic.read_folder(self.run.path / BEST).note["evaluation"])
+        try:
+            found = dict(atomic.read_folder(self.run.path / BEST).note["evaluation"])
+        except atomic.Damaged as why:
+            raise CheckpointError(
+                f"{self.run.path / BEST}, the weights of step {self.best_step}: {why.message}.",
+                hint="Restore it, or start again with another --out.",
+            ) from why
         assert found["step"] == self.best_step, "the best weights are those of another step"
         self.optimiser.load_weights(checkpoint.read_tensors(self.run.path / BEST / BEST_WEIGHTS))
         if found["accuracy"] is not None:

@@ -197,8 +197,8 @@ def _check_start(task: Task, split: Batch) -> None:
     """Locked reference: before the first step every margin is 0 and the loss ln 2."""
     batch = split.subset(range(min(len(split.items), task.settings.batch_size)))
     result = evaluate(task.policy, batch, task.objective, task.settings.token_budget)
-    noise = NOISE[next(task.policy.model.parameters()).dtype] / 10
-    allowed = noise * (result.scored.logps_IN.abs() + batch.tokens_IN.to(result.losses_I)).sum(-1)
+    size_I = (result.scored.logps_IN.abs() + batch.tokens_IN.to(result.losses_I)).sum(-1)
+    allowed = _noise(task, batch, result.scored.logps_IN, size_I) * size_I
     gap = result.scored.deltas_IN.abs().sum(-1)
     if not bool((gap <= allowed).all()):
         worst = int((gap - allowed).argmax())
@@ -208,6 +208,21 @@ def _check_start(task: Task, split: Batch) -> None:
             f"so the margin is not 0 and the loss is not ln 2.",
             hint="Remove the cache folder; if it stays, report it.",
         )
+
+
+def _noise(task: Task, batch: Batch, logps_IN: Tensor, size_I: Tensor) -> float:
+    """What rounding may change, as a share of `size_I`: in half precision this is measured.
+
+    There, three times the difference that another layout of the same rows makes.
+    """
+    dtype = next(task.policy.model.parameters()).dtype
+    stated = NOISE[dtype] / 10
+    if dtype in (torch.float32, torch.float64):
+        return stated
+    apart = Policy(task.policy.model, replace(task.policy.plan, shared=False))
+    again = evaluate(apart, batch, task.objective, task.settings.token_budget)
+    change_I = (again.scored.logps_IN - logps_IN).abs().sum(-1) / size_I
+    return max(stated, 3 * float(change_I.max()))
 
 
 def _say_readiness(task: Task, listen: Listener) -> None:
