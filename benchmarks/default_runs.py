@@ -108,7 +108,7 @@ def draw(curves: Sequence[Curve]) -> None:
 
 
 def table(curves: Sequence[Curve]) -> str:
-    head = "data | stage | rows | steps | peak lr | loss at 0 | best (at step) | last | margin at best"
+    head = "data | stage | rows | steps | peak lr | loss at 0 | best (step) | last | margin at best"
     lines = [f"| {head} |", "|---|---|---|---|---|---|---|---|---|"]
     for curve in curves:
         margin = curve.margins[curve.best]

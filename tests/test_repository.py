@@ -32,7 +32,7 @@ LAYERS = (
     {"errors"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
-SAME_ROOM = {"config_file": "config"}
+SAME_ROOM = {"config_file": "config", "__main__": "cli"}
 
 SHARED_FLAGS = """--map --join --plain --chat-template"""
 ROW_FLAGS = f"{SHARED_FLAGS} --max-length --truncate --drop-long"

@@ -143,7 +143,7 @@ def _chosen(sheet: Sheet, style: Style, rng: random.Random) -> list[Fact]:
             facts[place] = changed
         else:
             known = {fact.topic for fact in [*sheet.facts, *facts]}
-            facts += [fact for fact in draw(rng).listed if fact.topic not in known][:1]
+            facts += [fact for fact in draw(rng, wide=True).listed if fact.topic not in known][:1]
     return facts
 
 

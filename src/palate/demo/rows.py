@@ -15,7 +15,7 @@ from palate.demo.sheets import Sheet, sheets
 from palate.demo.taste import judge
 
 NEAR = 1.0  # points that the better text must be ahead by: one fact, one boast, two vague phrases
-CARELESS: Mapping[str, float] = {"vague": 0.25, "hype": 0.08, "wrong": 0.15}
+CARELESS: Mapping[str, float] = {"vague": 0.15, "hype": 0.06, "wrong": 0.12}
 KEEP = 0.85
 
 Row = dict[str, str]

@@ -50,12 +50,11 @@ def draw(rng: random.Random, *, wide: bool = False) -> Sheet:
 
     The example asks about one distance a sheet: a model this small mixes up two.
     """
-    features, distances = (rng.randint(2, 4), rng.randint(1, 2)) if wide else (rng.randint(2, 3), 1)
     listed = [_value(BATHS, rng)]
     if rng.random() < 0.6:
         listed.append(_value(AREA, rng))
-    listed += [_value(topic, rng) for topic in rng.sample(FEATURES, features)]
-    listed += [_value(topic, rng) for topic in rng.sample(DISTANCES, distances)]
+    listed += [_value(topic, rng) for topic in rng.sample(FEATURES, rng.randint(2, 3 + wide))]
+    listed += [_value(topic, rng) for topic in rng.sample(DISTANCES, rng.randint(1, 1 + wide))]
     if rng.random() < 0.8:
         listed.append(_value(FEE, rng))
     beds = rng.choices(BEDS.options, (4, 6, 5, 3, 1, 1))[0]
