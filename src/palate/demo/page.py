@@ -11,6 +11,7 @@ from rich.text import Text
 
 from palate.demo.figures import Judged, gap
 from palate.demo.prose import prompt
+from palate.demo.sheets import Fact
 from palate.stats import Interval
 
 BLUE, ORANGE = "#2f7fd6", "#d9822b"
@@ -62,7 +63,7 @@ def _counts(judged: Judged) -> Text:
     found = judged.verdict
     line = Text(f"{_number(found.score)} points: ")
     line.append(f"{len(found.stated)} of {found.facts} facts", style=BLUE)
-    bad = [f"wrong: {fact.topic} {_value(fact.topic, fact.value)}" for fact in found.wrong]
+    bad = [f"wrong: {_claim(fact)}" for fact in found.wrong]
     bad += [f"{len(seen)} {name}" for name, seen in _phrases(judged) if seen]
     bad += [f"{found.repeats} repeated"] if found.repeats else []
     return line.append("".join(f", {each}" for each in bad), style=ORANGE)
@@ -72,8 +73,9 @@ def _phrases(judged: Judged) -> Sequence[tuple[str, Sequence[str]]]:
     return ("vague", judged.verdict.vague), ("hype", judged.verdict.hype)
 
 
-def _value(topic: str, value: str) -> str:
-    return "" if topic == value else value
+def _claim(fact: Fact) -> str:
+    """`fee 410`; a feature that has no value by its name alone."""
+    return fact.topic if fact.topic == fact.value else f"{fact.topic} {fact.value}"
 
 
 def _row(label: str, cells: Sequence[str], *, style: str = "") -> Text:

@@ -1,7 +1,7 @@
 """What a flag left out becomes: derived from model size, adapter or not, and row count, and why.
 
 The learning rates follow published recipes at 1 to 7 billion parameters (SFT 2e-5 at 1 B; for DPO
-Tunstall et al. 2023 used 5e-7 at 7 B; LoRA ten times that) and grow with the inverse root of the
+Tunstall et al. 2023 used 5e-7 at 7 B; more for LoRA) and grow with the inverse root of the
 size, which `docs/defaults.md` checks on small models.
 """
 
@@ -13,7 +13,6 @@ from palate.config import DpoConfig, TrainConfig
 
 TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}
 LORA_RANK = 16
-LORA_LR_FACTOR = 10.0
 EVALUATIONS = 10
 SAVE_STEPS = 200
 HELDOUT_SHARE = 0.1
@@ -24,13 +23,14 @@ class Stage:
     """What differs between stages: learning rate at 1 B parameters, its limits, steps aimed at."""
 
     lr_at_1b: float
+    lora_factor: float
     lr_limits: tuple[float, float]
     epochs: tuple[int, int]
     steps: int
 
 
-SFT = Stage(lr_at_1b=2e-5, lr_limits=(1e-5, 1e-3), epochs=(2, 6), steps=120)
-DPO = Stage(lr_at_1b=1.5e-6, lr_limits=(5e-7, 2.5e-5), epochs=(1, 4), steps=80)
+SFT = Stage(lr_at_1b=2e-5, lora_factor=10, lr_limits=(1e-5, 1e-3), epochs=(2, 6), steps=120)
+DPO = Stage(lr_at_1b=2.5e-6, lora_factor=20, lr_limits=(5e-7, 4e-5), epochs=(1, 4), steps=80)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ def reasons(config: TrainConfig, found: Settings, *, parameters: int, rows: int)
     if config.epochs is None:
         yield f"{found.epochs:g} epochs, {found.steps} steps: {rows} rows"
     if config.lr is None:
-        kind = "full fine-tuning" if config.full else "LoRA, ten times that of full fine-tuning"
+        factor = stage_of(config).lora_factor
+        kind = "full fine-tuning" if config.full else f"LoRA, {factor:g} times that of --full"
         yield f"learning rate {found.lr:.1e}: {parameters / 1e6:.3g} M parameters, {kind}"
 
 
@@ -101,4 +102,4 @@ def _epochs(stage: Stage, rows: int, batch_size: int) -> float:
 def _learning_rate(stage: Stage, parameters: int, *, full: bool) -> float:
     low, high = stage.lr_limits
     rate = min(max(stage.lr_at_1b * (1e9 / parameters) ** 0.5, low), high)
-    return float(f"{rate if full else rate * LORA_LR_FACTOR:.1e}")
+    return float(f"{rate if full else rate * stage.lora_factor:.1e}")
