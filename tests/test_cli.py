@@ -621,12 +621,12 @@ def test_chat_reads_stdin_to_its_end(
 def test_demo_is_run_into_a_folder(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def run(out: Path, *, say: Any) -> None:
-        say(Text(f"[b] in {out}", style="bold"))
+    def run(out: Path, *, say: Any, seed: int, quick: bool) -> None:
+        say(Text(f"[b] in {out}, {seed}, {quick}", style="bold"))
 
     monkeypatch.setattr("palate.demo.command.run", run)
-    assert cli.run(["demo", "--out", "there"]) == 0
-    assert capsys.readouterr().out == "[b] in there\n"
+    assert cli.run(["demo", "--out", "there", "--seed", "3"]) == 0
+    assert capsys.readouterr().out == "[b] in there, 3, False\n"
 
 
 # ---- help

@@ -48,7 +48,7 @@ FLAGS = {
     "sample": f"{SHARED_FLAGS} {DRAW_FLAGS} --n --out --json",
     "chat": DRAW_FLAGS,
     "export": "--out",
-    "demo": "--out",
+    "demo": "--out --seed --quick",
 }
 
 

@@ -3,6 +3,7 @@
 Importing it imports neither torch nor pydantic; each command imports what it needs when it runs.
 """
 
+import os
 from collections.abc import Sequence
 
 from palate.cli.app import app, usage
@@ -17,5 +18,10 @@ def run(words: Sequence[str] | None = None) -> int:
 
 
 def main() -> None:
-    """The `palate` command."""
+    """The `palate` command.
+
+    Threads of OpenMP that wait spin for a moment only: on a machine that has other work to do, long
+    spinning makes a small model fifty times slower.  It is read when torch is loaded.
+    """
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     raise SystemExit(run())

@@ -16,13 +16,11 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from transformers import AttentionInterface
 
 from palate.engine.pack import Ints
 
 NAME = "palate"
-SHORT_BYTES = 16 * 2**20
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,18 +102,10 @@ def _along(path: tuple[int, ...], parts: tuple[Tensor, ...]) -> Tensor:
 def _attend(
     q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, scale: float | None, softcap: float | None
 ) -> Tensor:
-    """Causal where `mask` is None.
-
-    On a CPU, short segments in fp32 or wider take `_ShortAttention`; SDPA needs half as long again.
-    A soft-cap takes the plain formula, which SDPA has not.
-    """
+    """Causal where `mask` is None.  A soft-cap takes the plain formula, which SDPA has not."""
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if softcap is not None:
         return _capped(q, k, v, _explicit(mask, q, k), scale, softcap)
-    short = q.shape[1] * q.shape[2] * k.shape[2] * q.element_size() <= SHORT_BYTES
-    if short and q.device.type == "cpu" and q.dtype in (torch.float32, torch.float64):
-        out: Tensor = _ShortAttention.apply(q, k, v, _explicit(mask, q, k), scale)
-        return out
     grouped = q.shape[1] != k.shape[1]
     return F.scaled_dot_product_attention(
         q, k, v, attn_mask=mask, is_causal=mask is None, scale=scale, enable_gqa=grouped
@@ -135,39 +125,6 @@ def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float, softcap
     scores = softcap * torch.tanh(q @ k.transpose(2, 3) * (scale / softcap))
     weights = scores.masked_fill(~mask, float("-inf")).softmax(-1, dtype=torch.float32)
     return weights.to(v.dtype) @ v
-
-
-class _ShortAttention(torch.autograd.Function):
-    """softmax(scale q k' + mask) v with grouped heads as one product each, softmax kept.
-
-    Query heads of one key head are stacked as rows: G key heads, R query rows, M keys.
-    """
-
-    @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
-        groups, heads = k.shape[1], q.shape[1]
-        q_GRD = q.reshape(groups, -1, q.shape[-1])
-        k_GMD, v_GMD = k[0], v[0]
-        weights_GRM = torch.bmm(q_GRD, k_GMD.transpose(1, 2)).mul_(scale)
-        hidden = (~mask).repeat(heads // groups, 1)
-        weights_GRM.masked_fill_(hidden, float("-inf"))
-        weights_GRM = torch.softmax(weights_GRM, -1)
-        ctx.save_for_backward(q_GRD, k_GMD, v_GMD, weights_GRM)
-        ctx.scale = scale
-        return torch.bmm(weights_GRM, v_GMD).view(1, heads, q.shape[2], v.shape[-1])
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q_GRD, k_GMD, v_GMD, weights_GRM = ctx.saved_tensors
-        grad_GRD = grad.reshape(len(v_GMD), -1, grad.shape[-1])
-        v_grad = torch.bmm(weights_GRM.transpose(1, 2), grad_GRD)
-        pull_GRM = torch.bmm(grad_GRD, v_GMD.transpose(1, 2))
-        pull_GRM = torch._softmax_backward_data(pull_GRM, weights_GRM, -1, weights_GRM.dtype)
-        pull_GRM.mul_(ctx.scale)
-        q_grad = torch.bmm(pull_GRM, k_GMD).view(grad.shape[:-1] + q_GRD.shape[-1:])
-        k_grad = torch.bmm(pull_GRM.transpose(1, 2), q_GRD)
-        return q_grad, k_grad[None], v_grad[None], None, None
 
 
 AttentionInterface.register(NAME, tree_attention)

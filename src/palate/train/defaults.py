@@ -11,7 +11,7 @@ from math import ceil
 
 from palate.config import DpoConfig, TrainConfig
 
-TOKEN_BUDGET = {"cpu": 1024, "cuda": 16384}
+TOKEN_BUDGET = {"cpu": 640, "cuda": 16384}
 LORA_RANK = 16
 EVALUATIONS = 10
 SAVE_STEPS = 200
