@@ -1,4 +1,4 @@
-"""Embeddings, norms and gated MLPs with fewer passes over memory than autograd's own.
+"""Tables, linear layers, norms and gated MLPs with fewer passes over memory than autograd's.
 
 A module gets its twin only if the twin gives the same output on a probe; all others stay as they
 are.  `selfcheck` then compares the whole, value and gradient.  Applied for packed rows only, taken
@@ -51,10 +51,12 @@ def remove(core: nn.Module) -> None:
 
 
 def _twin(module: nn.Module) -> Forward | None:
-    """The candidate forward of an embedding, a root-mean-square norm or a SiLU-gated MLP."""
+    """The candidate forward of a table, a linear layer, a norm or a SiLU-gated MLP."""
     name = type(module).__name__
     if type(module) is nn.Embedding and module.weight.requires_grad:
         return partial(_embedding, module)
+    if type(module) is nn.Linear and module.weight.requires_grad:
+        return partial(_linear, module)
     if name.endswith("RMSNorm") and hasattr(module, "variance_epsilon"):
         return partial(_norm, module)
     if name.endswith("MLP") and {n for n, _ in module.named_children()} == MLP_PARTS:
@@ -64,6 +66,11 @@ def _twin(module: nn.Module) -> Forward | None:
 
 def _embedding(module: Any, ids_T: Tensor) -> Tensor:
     out: Tensor = _Embedding.apply(module.weight, ids_T, module.padding_idx)
+    return out
+
+
+def _linear(module: Any, x: Tensor) -> Tensor:
+    out: Tensor = _Linear.apply(x, module.weight, module.bias)
     return out
 
 
@@ -108,6 +115,29 @@ class _Embedding(torch.autograd.Function):
         target = torch.zeros_like(ctx.weight_VD) if held is None else held
         target.index_add_(0, ctx.ids_T.flatten(), grad.flatten(0, -2))
         return target if held is None else None, None, None
+
+
+class _Linear(torch.autograd.Function):
+    """x W' + b, whose weight gradient is added in place once there is one."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight_OI: Tensor, bias_O: Tensor | None) -> Tensor:
+        ctx.save_for_backward(x)
+        ctx.weight_OI, ctx.has_bias = weight_OI, bias_O is not None
+        return F.linear(x, weight_OI, bias_O)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        (x,) = ctx.saved_tensors
+        grad_TO, x_TI = grad.flatten(0, -2), x.flatten(0, -2)
+        x_grad = grad @ ctx.weight_OI if ctx.needs_input_grad[0] else None
+        held, weight_grad = held_gradient(ctx.weight_OI), None
+        if held is None:
+            weight_grad = grad_TO.T @ x_TI
+        else:
+            held.addmm_(grad_TO.T, x_TI)
+        return x_grad, weight_grad, grad_TO.sum(0) if ctx.has_bias else None
 
 
 class _RMSNorm(torch.autograd.Function):
