@@ -26,6 +26,9 @@ from palate.errors import PalateError
 from palate.runs.atomic import write_file
 
 BASE = Path(__file__).with_name("base")
+LEARNING_RATE = (
+    "8e-4"  # four times the default: pairs of the model's own texts, judged without noise
+)
 DRAWS = {"drawn at temperature 1": "1", "likeliest text (temperature 0)": "0"}
 Say = Callable[[Text], object]
 
@@ -115,7 +118,7 @@ def _prefer(demo: Demo, models: Mapping[str, Path]) -> rows.Pairs:
     data = demo.write("pairs.jsonl", made.rows)
     demo.say(Text(f"\n{_pairs_line(made, n)}"))
     words = ("--model", models["SFT"], "--data", data, "--out", models["DPO"], "--seed", seed)
-    demo.palate("dpo", *words)
+    demo.palate("dpo", *words, "--lr", LEARNING_RATE)
     return made
 
 

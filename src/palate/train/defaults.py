@@ -24,13 +24,28 @@ class Stage:
 
     lr_at_1b: float
     lora_factor: float
+    lora_most: float
     lr_limits: tuple[float, float]
     epochs: tuple[int, int]
     steps: int
 
 
-SFT = Stage(lr_at_1b=2e-5, lora_factor=10, lr_limits=(1e-5, 1e-3), epochs=(2, 6), steps=120)
-DPO = Stage(lr_at_1b=2.5e-6, lora_factor=20, lr_limits=(5e-7, 4e-5), epochs=(1, 4), steps=80)
+SFT = Stage(
+    lr_at_1b=2e-5,
+    lora_factor=10,
+    lora_most=3.2e-3,
+    lr_limits=(1e-5, 1e-3),
+    epochs=(2, 6),
+    steps=120,
+)
+DPO = Stage(
+    lr_at_1b=2.5e-6,
+    lora_factor=10,
+    lora_most=2e-4,
+    lr_limits=(5e-7, 2e-5),
+    epochs=(1, 4),
+    steps=80,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +88,7 @@ def reasons(config: TrainConfig, found: Settings, *, parameters: int, rows: int)
         yield f"{found.epochs:g} epochs, {found.steps} steps: {rows} rows"
     if config.lr is None:
         factor = stage_of(config).lora_factor
-        kind = "full fine-tuning" if config.full else f"LoRA, {factor:g} times that of --full"
+        kind = "full fine-tuning" if config.full else f"LoRA, up to {factor:g} times that of --full"
         yield f"learning rate {found.lr:.1e}: {parameters / 1e6:.3g} M parameters, {kind}"
 
 
@@ -102,4 +117,5 @@ def _epochs(stage: Stage, rows: int, batch_size: int) -> float:
 def _learning_rate(stage: Stage, parameters: int, *, full: bool) -> float:
     low, high = stage.lr_limits
     rate = min(max(stage.lr_at_1b * (1e9 / parameters) ** 0.5, low), high)
-    return float(f"{rate if full else rate * stage.lora_factor:.1e}")
+    lora = min(rate * stage.lora_factor, stage.lora_most)
+    return float(f"{rate if full else lora:.1e}")
