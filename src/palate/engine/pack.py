@@ -2,8 +2,8 @@
 
 All sequences of a group (one prompt) form one trie; every distinct token path is laid once, in
 depth-first pre-order.  Then `pos` (depth on the path) and `end` (one past the subtree) say it all:
-k is visible to q iff k <= q < end[k].  Refuses nothing: a tree above the budget is cut between
-items, and an item above it gets a row of its own.
+k is visible to q iff k <= q < end[k].  Refuses nothing: a tree somewhat above the
+budget gets a row of its own, one far above it is cut between items.
 
 Shape suffixes: T packed tokens, K scored tokens, E incidences (token, sequence), S sequences.
 """
@@ -19,6 +19,7 @@ from palate.data.rows import Item
 from palate.data.rows import Sequence as Tokens
 
 Ints = NDArray[np.int64]
+WHOLE = 2  # budgets that one tree may fill: cutting it would compute its prompt again
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,8 +74,8 @@ class Row:
 def pack(items: Sequence[Item], budget: int) -> list[Row]:
     """Lay the items of one optimiser step into rows of about `budget` tokens at most.
 
-    Items of a group share one tree; a group above the budget is cut between items and repeats its
-    prompt.  Every item lies in exactly one row, rows are ordered by their first item.
+    Items of a group share one tree; a group above `WHOLE` budgets is cut between items and repeats
+    its prompt.  Every item lies in exactly one row, rows are ordered by their first item.
     """
     groups: dict[Hashable, list[int]] = {}
     for index, item in enumerate(items):
@@ -93,13 +94,13 @@ def pack(items: Sequence[Item], budget: int) -> list[Row]:
 
 
 def _cut(items: Sequence[Item], members: Sequence[int], budget: int) -> list[tuple[int, list[int]]]:
-    """One group -> (tokens, items) of its trees, each under the budget where an item allows it."""
+    """One group -> (tokens, items) of its trees, each within `WHOLE` budgets if an item allows."""
     trees: list[tuple[int, list[int]]] = []
     held: list[Ints] = []
     for index in members:
         ids = [np.asarray(sequence.ids, np.int64) for sequence in items[index].sequences]
         new = _new_tokens(held, ids)
-        if trees and trees[-1][0] + new <= budget:
+        if trees and trees[-1][0] + new <= WHOLE * budget:
             size, before = trees[-1]
             trees[-1] = (size + new, [*before, index])
             held += ids
