@@ -30,14 +30,16 @@ VALUE_FLOOR = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 2e-2, 
 GRADIENT_FACTOR = 20
 ROW_LENGTH_ROTARY = {"longrope", "dynamic"}
 VOCABULARY, WINDOW = 64, 6
+CHECKED = 3
 
 
 def plan_for(model: nn.Module, items: Sequence[Item]) -> Plan:
-    """The fastest plan that passes both looks.  `items`: a few real ones, short ones do."""
+    """The fastest plan that passes both looks, taken at the `CHECKED` shortest of the real items."""
+    few = sorted(items, key=lambda item: sum(len(s.ids) for s in item.sequences))[:CHECKED]
     reasons: list[str] = []
     for shared, chunked in ((True, True), (False, True), (False, False)):
         plan = Plan(shared, chunked, tuple(reasons))
-        fault = _structure(Policy(model).core.config, plan) or _real(model, items, plan)
+        fault = _structure(Policy(model).core.config, plan) or _real(model, few, plan)
         if fault is None:
             return plan
         part = (

@@ -19,7 +19,6 @@ from palate.train.events import Listener, Note
 from palate.train.prepare import renderer_for
 
 REMEMBERED = ("join", "plain")
-CHECK_ITEMS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +42,8 @@ class Opened:
 
     def policy(self, items: Sequence[Item]) -> Policy:
         """The model as a policy, under the plan that it earns on these items."""
-        shortest = sorted(items, key=lambda item: sum(len(s.ids) for s in item.sequences))
         self.loaded.model.eval()
-        return Policy(self.loaded.model, plan_for(self.loaded.model, shortest[:CHECK_ITEMS]))
+        return Policy(self.loaded.model, plan_for(self.loaded.model, items))
 
 
 def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:

@@ -46,7 +46,6 @@ from palate.train.prepare import (
 )
 from palate.train.step import Batch, evaluate
 
-CHECK_ITEMS = 3
 READY_ITEMS = 48
 FAR = 1.0
 
@@ -123,8 +122,7 @@ def _policy(
 def _decide_plan(config: TrainConfig, loaded: Loaded, items: Sequence[Item]) -> Plan:
     if config.lora_dropout > 0:
         return Plan(False, True, ("dropout draws per row, so nothing may be shared",))
-    shortest = sorted(items, key=lambda item: sum(len(s.ids) for s in item.sequences))
-    return plan_for(loaded.model, shortest[:CHECK_ITEMS])
+    return plan_for(loaded.model, items)
 
 
 def _task(
