@@ -34,7 +34,7 @@ CHECKED = 3
 
 
 def plan_for(model: nn.Module, items: Sequence[Item]) -> Plan:
-    """The fastest plan that passes both looks, taken at the `CHECKED` shortest of the real items."""
+    """The fastest plan that passes both looks, checked on the `CHECKED` shortest items."""
     few = sorted(items, key=lambda item: sum(len(s.ids) for s in item.sequences))[:CHECKED]
     reasons: list[str] = []
     for shared, chunked in ((True, True), (False, True), (False, False)):
