@@ -91,8 +91,8 @@ def tree_attention(  # noqa: PLR0913  transformers calls it by this signature
     for segment, q in zip(palate_tree.segments, queries, strict=True):
         k, v = (_along(segment.path, parts) for parts in (keys, values))
         mask = palate_tree.visible(segment, sliding_window, q.device)
-        outputs.append(_attend(q, k, v, mask, scaling, softcap))
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+        outputs.append(_attend(q, k, v, mask, scaling, softcap).transpose(1, 2))
+    return torch.cat(outputs, dim=1), None
 
 
 def _along(path: tuple[int, ...], parts: tuple[Tensor, ...]) -> Tensor:

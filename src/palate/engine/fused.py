@@ -80,8 +80,11 @@ def _norm(module: Any, x_TD: Tensor) -> Tensor:
 
 
 def _mlp(module: Any, x_TD: Tensor) -> Tensor:
-    gated: Tensor = _SwiGLU.apply(module.gate_proj(x_TD), module.up_proj(x_TD))
-    out: Tensor = module.down_proj(gated)
+    gate_TF, up_TF, down = module.gate_proj(x_TD), module.up_proj(x_TD), module.down_proj
+    if type(down) is nn.Linear and down.weight.requires_grad:
+        out: Tensor = _GatedDown.apply(gate_TF, up_TF, down.weight, down.bias)
+        return out
+    out = down(_SwiGLU.apply(gate_TF, up_TF))
     return out
 
 
@@ -130,14 +133,19 @@ class _Linear(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         (x,) = ctx.saved_tensors
-        grad_TO, x_TI = grad.flatten(0, -2), x.flatten(0, -2)
         x_grad = grad @ ctx.weight_OI if ctx.needs_input_grad[0] else None
-        held, weight_grad = held_gradient(ctx.weight_OI), None
-        if held is None:
-            weight_grad = grad_TO.T @ x_TI
-        else:
-            held.addmm_(grad_TO.T, x_TI)
-        return x_grad, weight_grad, grad_TO.sum(0) if ctx.has_bias else None
+        bias_grad = grad.flatten(0, -2).sum(0) if ctx.has_bias else None
+        return x_grad, _add_outer(ctx.weight_OI, grad, x), bias_grad
+
+
+def _add_outer(weight_OI: Tensor, grad: Tensor, x: Tensor) -> Tensor | None:
+    """The weight's gradient, or None where it was added to the one that is held."""
+    grad_TO, x_TI = grad.flatten(0, -2), x.flatten(0, -2)
+    held = held_gradient(weight_OI)
+    if held is None:
+        return grad_TO.T @ x_TI
+    held.addmm_(grad_TO.T, x_TI)
+    return None
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -181,3 +189,25 @@ class _SwiGLU(torch.autograd.Function):
         gate_TF, up_TF = ctx.saved_tensors
         gate_grad = torch.ops.aten.silu_backward(grad_TF * up_TF, gate_TF)
         return gate_grad, F.silu(gate_TF).mul_(grad_TF)
+
+
+class _GatedDown(torch.autograd.Function):
+    """(silu(gate) * up) W' + b.  The product is a third of a layer's memory: it is made again."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, gate_TF: Tensor, up_TF: Tensor, weight_DF: Tensor, bias_D: Tensor | None
+    ) -> Tensor:
+        ctx.save_for_backward(gate_TF, up_TF)
+        ctx.weight_DF, ctx.has_bias = weight_DF, bias_D is not None
+        return F.linear(F.silu(gate_TF).mul_(up_TF), weight_DF, bias_D)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad_TD: Tensor) -> tuple[Tensor | None, ...]:
+        gate_TF, up_TF = ctx.saved_tensors
+        grad_TF, opened_TF = grad_TD @ ctx.weight_DF, F.silu(gate_TF)
+        weight_grad = _add_outer(ctx.weight_DF, grad_TD, opened_TF * up_TF)
+        gate_grad = torch.ops.aten.silu_backward(grad_TF * up_TF, gate_TF)
+        bias_grad = grad_TD.flatten(0, -2).sum(0) if ctx.has_bias else None
+        return gate_grad, opened_TF.mul_(grad_TF), weight_grad, bias_grad
