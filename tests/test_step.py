@@ -1,5 +1,6 @@
 """Promise 2: neither packing nor budget nor order in the row changes a step's gradient."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,8 +9,8 @@ from torch import Tensor
 
 import engine_cases
 import tiny
+from palate.data.rows import Item
 from palate.engine import pack as packing
-from palate.engine import scoring
 from palate.engine.policy import Plan, Policy
 from palate.engine.precision import wide_float64
 from palate.errors import NumericsError
@@ -53,16 +54,16 @@ def test_a_mean_of_row_means_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_dropped_row_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     objective = build("dpo", beta=0.2)
     whole = gradient(objective, budget=10_000)
-    rows = scoring.score_rows
-    monkeypatch.setattr(
-        steps, "score_rows", lambda policy, packed: _first_detached(rows(policy, packed))
-    )
+    outputs = steps._outputs
+    monkeypatch.setattr(steps, "_outputs", lambda *words: _first_detached(outputs(*words)))
     assert engine_cases.worst(gradient(objective, budget=37), whole) > 1e-3
 
 
 def _first_detached(found: Any) -> Any:
-    for number, (row, logps) in enumerate(found):
-        yield row, logps * 0 + logps.detach() if number == 0 else logps
+    for number, (row, output) in enumerate(found):
+        logps_K = output.logps_K
+        still = replace(output, logps_K=logps_K * 0 + logps_K.detach())
+        yield row, still if number == 0 else output
 
 
 def test_a_coupled_objective_goes_through_weights() -> None:
@@ -162,3 +163,50 @@ def test_state_goes_out_and_in_without_a_change() -> None:
         one.grad = torch.full((4, 4), -0.25)
         both.step(0.05)
     assert bool((parameter == other).all())
+
+
+# ---------------------------------------------------------------- lists, verdicts, weights
+
+
+def _lists() -> list[Item]:
+    """Rankings of two, three and four completions."""
+    found = []
+    for number, item in enumerate(engine_cases.pairs(prompts=3, per_prompt=1, seed=3)):
+        prompt = item.sequences[0].ids[: item.sequences[0].prompt]
+        extra = [engine_cases.tokens((*prompt, 9 + n, 5, 7), len(prompt)) for n in range(number)]
+        found.append(replace(item, sequences=(*item.sequences, *extra), value=(-1.0) ** number))
+    return found
+
+
+def _by_hand(objective: Objective, items: list[Item], model: Any) -> dict[str, Tensor]:
+    """The gradient from every sequence alone, padded with zeros to the longest list."""
+    width = max(len(item.sequences) for item in items)
+    rows = []
+    for item in items:
+        (row,) = engine_cases.naive_logps(model, [item])
+        rows.append(torch.cat([row, row.new_zeros(width - len(row))]))
+    batch = Batch(items, torch.arange(len(items) * width).view(-1, width).double() * -0.7)
+    (objective.loss(batch.scored(torch.stack(rows))).sum() / len(items)).backward()
+    return engine_cases.gradients(model)
+
+
+@pytest.mark.parametrize("name", ["plackett_luce", "kto", "bco", "aot", "aot_unpaired", "ld_dpo"])
+@pytest.mark.parametrize("budget", [30, 10_000])
+def test_lists_verdicts_and_coupled_rows_equal_the_plain_computation(
+    name: str, budget: int
+) -> None:
+    objective = build(name)
+    with wide_float64():
+        items = _lists()
+        if name == "kto":
+            items = [replace(item, sequences=item.sequences[:1]) for item in items]
+        elif name != "plackett_luce":
+            items = engine_cases.pairs(prompts=3, per_prompt=1, seed=4)
+        if objective.prepare is not None:
+            items = objective.prepare(items)
+        want = _by_hand(objective, items, tiny.model("qwen2"))
+        width = max(len(item.sequences) for item in items)
+        reference = torch.arange(len(items) * width).view(-1, width).double() * -0.7
+        model: Any = tiny.model("qwen2")
+        accumulate(Policy(model), Batch(items, reference), objective, budget)
+        assert engine_cases.worst(engine_cases.gradients(model), want) < 1e-10

@@ -10,29 +10,53 @@ api.dpo(DpoConfig(model="runs/sft", data="pairs.jsonl", out="runs/dpo"))
 from pathlib import Path
 from typing import Any
 
-from palate.config import DpoConfig, RowOptions, SampleConfig, SftConfig
+from palate.config import DpoConfig, ExplainOptions, RowOptions, SampleConfig, SftConfig
+from palate.data.rows import Origin, Pair
+from palate.errors import UsageError
 from palate.export.merge import BUILT_IN, Parity
 from palate.export.merge import export as merge
+from palate.glossary import GLOSSARY
 from palate.objectives import build
+from palate.runs import atomic
 from palate.study import score as scores
 from palate.study import talk
+from palate.study.microscope import look
 from palate.study.score import ScoredRow
-from palate.study.source import own_prompts
+from palate.study.seen import Seen
+from palate.study.source import own_data, own_prompts
 from palate.study.talk import Chat
 from palate.train.events import Listener, Note, silent
 from palate.train.stage import Finished, run_stage
 
-__all__ = ["Chat", "Finished", "Parity", "ScoredRow", "dpo", "export", "sample", "score", "sft"]
+__all__ = [
+    "Chat",
+    "Finished",
+    "Parity",
+    "ScoredRow",
+    "Seen",
+    "dpo",
+    "explain",
+    "export",
+    "sample",
+    "score",
+    "sft",
+    "write_page",
+]
 
 
 def sft(config: SftConfig, listen: Listener = silent) -> Finished:
     """Imitate the completions.  Raises PalateError."""
-    return run_stage(config, build("sft", mean=config.mean), listen)
+    return run_stage(config, build(config.objective, **config.objective_options), listen)
 
 
 def dpo(config: DpoConfig, listen: Listener = silent) -> Finished:
     """Prefer chosen over rejected, against the model as it is.  Raises PalateError."""
-    objective = build("dpo", beta=config.beta, label_smoothing=config.label_smoothing)
+    objective = build(config.objective, **config.objective_options)
+    if objective.items in ("row", "weighted"):
+        raise UsageError(
+            f"the objective {objective.name} learns from single rows.",
+            hint=f"Use palate sft --objective {objective.name}.",
+        )
     return run_stage(config, objective, listen)
 
 
@@ -48,6 +72,36 @@ def sample(
 ) -> tuple[dict[str, Any], ...]:
     """Completions for every prompt of a file, one record each."""
     return talk.sample(model, prompts, config or SampleConfig(), listen)
+
+
+def explain(
+    model: str,
+    source: str | tuple[str, str, str] | None,
+    options: ExplainOptions | None = None,
+    listen: Listener = silent,
+    *,
+    over_time: bool = False,
+) -> Seen:
+    """What a file teaches a model, token by token.  Raises PalateError.
+
+    `source`: a file, or prompt, chosen and rejected; None is what the run was trained on.
+    """
+    rows = source if isinstance(source, str) else None
+    if isinstance(source, tuple):
+        origin = Origin("typed in", 1)
+        return look(model, [Pair(*source, origin)], options or ExplainOptions(), listen)
+    if rows is None:
+        rows = own_data(model)
+    return look(model, rows, options or ExplainOptions(), listen, over_time=over_time)
+
+
+def write_page(seen: Seen, out: Path) -> None:
+    """One self-contained HTML page of what was seen, whole or not at all."""
+    from palate.report.explain import page
+
+    atomic.make_folder(out.parent)
+    with atomic.disk_errors(out):
+        atomic.write_file(out, page(seen, words=GLOSSARY).encode())
 
 
 def export(model: str, out: Path, listen: Listener = silent) -> Parity:

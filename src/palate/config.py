@@ -7,10 +7,11 @@ starts"; `train/defaults.py` derives it and says why.  Each field says what a re
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+NAMED_OPTIONS = ("beta", "label_smoothing", "sft_weight")
 Schedule = Literal["cosine", "linear", "constant"]
 Dtype = Literal["float32", "bfloat16", "float64"]
 
@@ -39,6 +40,23 @@ def comma_separated(value: Any) -> Any:
     if not isinstance(parts, list | tuple) or not all(isinstance(part, str) for part in parts):
         return value
     return tuple(word.strip() for part in parts for word in part.split(",") if word.strip())
+
+
+def named_once(words: tuple[str, ...]) -> tuple[str, ...]:
+    """`NAME=VALUE` each, no name twice, none that has a flag of its own."""
+    names = [word.partition("=")[0].strip() for word in words]
+    for place, (name, word) in enumerate(zip(names, words, strict=True)):
+        if not name or "=" not in word:
+            raise ValueError(f"'{word}' is not NAME=VALUE")
+        if name in (*NAMED_OPTIONS, *names[:place]):
+            raise ValueError(f"{name} is given twice, or has a flag of its own")
+    return words
+
+
+def parted(words: tuple[str, ...]) -> dict[str, str]:
+    """`NAME=VALUE` words as a mapping."""
+    parts = (word.partition("=") for word in words)
+    return {name.strip(): value.strip() for name, _, value in parts}
 
 
 class PromptOptions(Model):
@@ -116,16 +134,73 @@ class TrainConfig(RowOptions):
 class SftConfig(TrainConfig):
     """`palate sft`: imitate the completions."""
 
+    objective: Literal["sft", "weighted_sft"] = frozen("sft", "what is learnt")
     mean: Literal["token", "sequence"] = frozen(
         "token", "every completion token weighs the same, or every completion"
     )
+
+    @property
+    def objective_options(self) -> dict[str, Any]:
+        return {"mean": self.mean}
 
 
 class DpoConfig(TrainConfig):
     """`palate dpo`: prefer chosen over rejected, against a locked reference."""
 
-    beta: float = frozen(0.1, "strength of the pull to the reference", gt=0)
-    label_smoothing: float = frozen(0.0, "share of the verdicts assumed wrong (cDPO)", ge=0, lt=0.5)
+    objective: str = frozen("dpo", "what is learnt: see palate objectives")
+    beta: float | None = frozen(
+        None, "strength of the pull to the reference (default: the objective's own; dpo: 0.1)", gt=0
+    )
+    label_smoothing: float | None = frozen(
+        None, "share of the verdicts assumed wrong (cDPO)", ge=0, lt=0.5
+    )
+    sft_weight: float | None = frozen(
+        None, "this much SFT on chosen, per token, beside the objective (RPO)", ge=0
+    )
+    option: tuple[str, ...] = frozen(
+        (), "other options of the objective: gamma=0.5,mean=token (see palate objectives NAME)"
+    )
+
+    _options = field_validator("option", mode="before")(comma_separated)
+    _named = field_validator("option")(named_once)
+
+    @property
+    def objective_options(self) -> dict[str, Any]:
+        """What was asked of the objective; what was left out is its own default."""
+        named = {name: getattr(self, name) for name in NAMED_OPTIONS}
+        return {name: value for name, value in named.items() if value is not None} | parted(
+            self.option
+        )
+
+
+class ExplainOptions(RowOptions):
+    """`palate explain`.  Nothing here is resumed, so all of it is free."""
+
+    objective: str | None = free(None, "explain under this objective (default: the run's, or dpo)")
+    beta: float | None = free(None, "its beta (default: the run's, or the objective's own)", gt=0)
+    option: tuple[str, ...] = free((), "its other options: gamma=0.5,mean=token")
+    reference: str | None = free(None, "the model to measure against, if palate did not train this")
+    pair: int | None = free(None, "this row alone, 1 for the first", ge=1)
+    detail: int = free(500, "rows shown token by token, the heaviest first", ge=1)
+    prompt: str | None = free(None, "a pair typed in instead of a file: its prompt")
+    chosen: str | None = free(None, "its better answer")
+    rejected: str | None = free(None, "its near-miss")
+
+    _options = field_validator("option", mode="before")(comma_separated)
+    _named = field_validator("option")(named_once)
+
+    @property
+    def objective_options(self) -> dict[str, Any]:
+        """What was asked of the objective."""
+        beta = {} if self.beta is None else {"beta": self.beta}
+        return beta | parted(self.option)
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        given = (self.prompt, self.chosen, self.rejected)
+        if None in given and any(given):
+            raise ValueError("a pair typed in needs --prompt, --chosen and --rejected")
+        return self
 
 
 class DrawOptions(Model):
@@ -149,6 +224,8 @@ def complaint(error: Any, name: Callable[[str], str]) -> str:
     if error["type"] == "missing":
         return f"{field} is needed."
     what = error["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if not error["loc"]:
+        return f"{what}."
     given = error["input"]
     shown = ",".join(map(str, given)) if isinstance(given, list | tuple) else str(given)
     return f"{field} {shown[:60]}: {what}."

@@ -4,6 +4,7 @@ A field is text or a list of messages, the same throughout a file.  Nothing is g
 number, an unknown role is a fault with its place.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from palate.data.proposals import missing
 from palate.data.rows import Conversation, Message, Text
 from palate.errors import Problem
 
+VERDICTS = {1: 1.0, 0: -1.0, -1: -1.0}
 ROLES = ("system", "user", "assistant", "tool")
 REMOVE = "Remove the row."
 ONE_FORM = "Use one form per file."
@@ -52,18 +54,22 @@ class Fields:
     def note_ignored(self) -> None:
         """Note the fields that nobody asks for."""
         used = {self.name(wanted) for wanted in self.wanted}
+        used |= {"tag"} if "rejected" in self.wanted else set()
         self.seen.ignored.update(
             dict.fromkeys(name for name in self.record.fields if name not in used)
         )
 
+    @property
+    def tag(self) -> str | None:
+        """The record's tag: a word, or the first of several."""
+        found = self.record.fields.get("tag")
+        first = found[0] if isinstance(found, list) and found else found
+        return first if isinstance(first, str) and first else None
+
     def text(self, wanted: str, *, blank: bool = False) -> Text | None:
         """The text or conversation of a field.  `blank`: it may be empty (a prompt)."""
         if self.name(wanted) not in self.record.fields:
-            found = self.record.fields
-            known = (wanted, *found)
-            if known not in self.seen.missing:
-                self.seen.missing[known] = missing(wanted, found, self.wanted, self.mapping)
-            self.fault(wanted, *self.seen.missing[known])
+            self._note_missing(wanted)
             return None
         value = self.record.fields[self.name(wanted)]
         if isinstance(value, list):
@@ -76,6 +82,62 @@ class Fields:
         expected = f"is {kind(value)}, expected text or a list of messages"
         self.fault(wanted, expected, quoted.strip() or "Write the text, or remove the row.")
         return None
+
+    def number(self, wanted: str) -> float | None:
+        """A finite number."""
+        value = self._given(wanted)
+        if value is None:
+            return None
+        if type(value) in (int, float) and math.isfinite(value):
+            return float(value)
+        self.fault(wanted, f"is {kind(value)}, expected a finite number", REMOVE)
+        return None
+
+    def verdict(self, wanted: str) -> float | None:
+        """1 for true (or 1), -1 for false (or 0, -1)."""
+        value = self._given(wanted)
+        if value is None:
+            return None
+        if type(value) in (bool, int) and value in VERDICTS:
+            return VERDICTS[value]
+        self.fault(wanted, f"is {kind(value)}, expected true or false", "Write true or false.")
+        return None
+
+    def texts(self, wanted: str) -> list[Text] | None:
+        """A list of texts, or of conversations."""
+        values = self._given(wanted)
+        if values is None:
+            return None
+        if not isinstance(values, list):
+            self.fault(wanted, f"is {kind(values)}, expected a list of texts", "Best first.")
+            return None
+        found: list[Text] = []
+        for place, value in enumerate(values, start=1):
+            if isinstance(value, str) and value.strip():
+                found.append(value)
+            elif isinstance(value, list) and (talk := self._conversation(wanted, value)):
+                found.append(talk)
+            else:
+                what = "is empty" if value in ("", []) else f"is {kind(value)}, expected text"
+                self.fault(wanted, f"number {place} {what}", REMOVE)
+        return found if self.sound else None
+
+    def _given(self, wanted: str) -> Any:
+        """The field's value; None if it is missing, which is noted, or null."""
+        if self.name(wanted) not in self.record.fields:
+            self._note_missing(wanted)
+            return None
+        value = self.record.fields[self.name(wanted)]
+        if value is None:
+            self.fault(wanted, "is null", REMOVE)
+        return value
+
+    def _note_missing(self, wanted: str) -> None:
+        found = self.record.fields
+        known = (wanted, *found)
+        if known not in self.seen.missing:
+            self.seen.missing[known] = missing(wanted, found, self.wanted, self.mapping)
+        self.fault(wanted, *self.seen.missing[known])
 
     def _same_form(self, wanted: str, value: str | list[Any]) -> bool:
         """A file has text or lists in a field, never both."""

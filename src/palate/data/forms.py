@@ -14,7 +14,7 @@ from palate.data.proposals import propose
 from palate.data.rows import Conversation, Example, Message, Origin, Pair, Text
 from palate.errors import DataError, Problem
 
-Kind = Literal["sft", "pairs"]
+Kind = Literal["sft", "pairs", "weighted", "labelled", "ranked"]
 _SFT = (("prompt", "completion"), ("messages",), ("text",))
 _PAIRS = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
 _ASSISTANT_LAST = "The last turn must be the assistant's."
@@ -37,6 +37,12 @@ def sft_form(found: Mapping[str, Any], mapping: Mapping[str, str], path: str) ->
 
 def pair_form(found: Mapping[str, Any], mapping: Mapping[str, str], path: str) -> tuple[str, ...]:
     """The fields of a preference file, from `--map` and its first record."""
+    if "completions" in mapping or ("completions" in found and not {"chosen"} & found.keys()):
+        return ("prompt", "completions")
+    if not mapping and {"completion", "label"} <= found.keys():
+        what = "holds single verdicts: it has 'completion' and 'label'"
+        todo = "Preferences need 'chosen' and 'rejected'; for verdicts use --objective kto."
+        raise DataError([Problem(path, 0, "", what, todo)])
     if not mapping and not {"chosen", "rejected"} & found.keys():
         for form in _SFT:
             if set(form) <= found.keys() and not propose(found, _PAIRS[0], mapping):
@@ -71,7 +77,7 @@ def example(fields: Fields) -> Example | None:
     prompt, completion = fields.text("prompt", blank=True), fields.text("completion")
     if prompt is None or completion is None or not fields.sound:
         return None
-    prompt, sides = _joined(fields, prompt, {"completion": completion})
+    prompt, sides = joined(fields, prompt, {"completion": completion})
     return Example(prompt, sides[0], origin) if fields.sound else None
 
 
@@ -106,9 +112,9 @@ def pair(fields: Fields) -> Pair | None:
     if prompt is None:
         prompt, *sides = _split(fields, chosen, rejected)
     else:
-        prompt, sides = _joined(fields, prompt, {"chosen": chosen, "rejected": rejected})
+        prompt, sides = joined(fields, prompt, {"chosen": chosen, "rejected": rejected})
     origin = Origin(fields.record.path, fields.record.line)
-    return Pair(prompt, sides[0], sides[1], origin) if fields.sound else None
+    return Pair(prompt, sides[0], sides[1], origin, fields.tag) if fields.sound else None
 
 
 def prompt_only(fields: Fields) -> Example | None:
@@ -133,7 +139,7 @@ def prompt_only(fields: Fields) -> Example | None:
 # ------------------------------------------------------------------ prompt and sides, made one form
 
 
-def _joined(fields: Fields, prompt: Text, sides: dict[str, Text]) -> tuple[Text, list[Text]]:
+def joined(fields: Fields, prompt: Text, sides: dict[str, Text]) -> tuple[Text, list[Text]]:
     """Prompt and sides in one form: all text, or all conversations that go on from the prompt."""
     if isinstance(prompt, str) and all(isinstance(side, str) for side in sides.values()):
         return prompt, list(sides.values())

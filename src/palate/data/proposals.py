@@ -8,13 +8,26 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-FIELDS = ("prompt", "completion", "messages", "text", "chosen", "rejected")
+FIELDS = (
+    "prompt",
+    "completion",
+    "messages",
+    "text",
+    "chosen",
+    "rejected",
+    "completions",
+    "label",
+    "weight",
+)
 _ALIASES = {
     "prompt": ("instruction", "question", "query", "input", "mr", "source", "context"),
     "completion": ("response", "answer", "output", "target", "human", "ref", "reference"),
     "messages": ("conversations", "conversation", "dialogue", "turns"),
     "text": ("content", "document", "story"),
     "chosen": ("chosen_response", "response_j", "preferred", "winner", "better", "accepted"),
+    "completions": ("responses", "answers", "candidates", "generations", "outputs"),
+    "label": ("thumb", "thumbs", "desirable", "is_good", "liked"),
+    "weight": ("weights", "advantage", "reward", "importance"),
     "rejected": ("rejected_response", "response_k", "dispreferred", "loser", "worse", "reject"),
 }
 

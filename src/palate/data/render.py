@@ -6,6 +6,7 @@ scored by guess, no text is dropped, no completion is cut.
 """
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from collections.abc import Sequence as Many
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from palate.config import RowOptions
 from palate.data import plain
 from palate.data.chat import SENTINEL, Chat
 from palate.data.limits import TooLong, fit
-from palate.data.rows import Conversation, Example, Item, Message, Origin, Pair, Sequence, Text
+from palate.data.rows import Conversation, Item, Message, Origin, Row, Sequence, Text
 from palate.data.split import prompt_key
 from palate.data.templates import apply_template
 from palate.data.tokens import Encoded, RowFault, check, check_bos, control_tokens, encode
@@ -59,7 +60,7 @@ class Renderer:
         ends = self.chat.endings if self.tokenizer.chat_template else frozenset[int]()
         return ends | {self.tokenizer.eos_token_id}
 
-    def item(self, row: Example | Pair) -> Item:
+    def item(self, row: Row) -> Item:
         """The row's sequences, within the limit.  Raises DataError."""
         try:
             item = self.draft(row)
@@ -75,20 +76,16 @@ class Renderer:
         bos, cut = self.tokenizer.bos_token_id, self.options.truncate == "prompt-left"
         return fit(item, self.limit, bos=bos, cut=cut)
 
-    def draft(self, row: Example | Pair) -> Item:
+    def draft(self, row: Row) -> Item:
         """The row's sequences, however long.  Raises RowFault."""
-        if isinstance(row, Pair):
-            sequences = self._sides(row.prompt, {"chosen": row.chosen, "rejected": row.rejected})
-            if sequences[0].ids == sequences[1].ids:
-                what = "and 'chosen' become the same tokens: no preference to learn"
-                raise RowFault("rejected", what, "Remove the row.")
-        elif row.prompt is not None:
-            sequences = self._sides(row.prompt, {"completion": row.completion})
+        if row.prompt is not None:
+            sequences = self._sides(row.prompt, row.sides)
+            _check_distinct(tuple(row.sides), sequences)
         elif isinstance(row.completion, str):
             sequences = (plain.text_sequence(self.tokenizer, row.completion),)
         else:
             sequences = self._talks((), {"messages": row.completion})
-        return Item(sequences, _group(row), row.origin)
+        return Item(sequences, _group(row), row.origin, row.value)
 
     def prompt_ids(self, text: Text) -> tuple[int, ...]:
         """The ids a completion goes on from, as in training.  Raises DataError."""
@@ -216,7 +213,15 @@ def _answer(text: Text) -> Conversation:
     return (Message("assistant", text),) if isinstance(text, str) else text
 
 
-def _group(row: Example | Pair) -> str:
+def _check_distinct(names: Many[str], sequences: Many[Sequence]) -> None:
+    """Two sides that become the same tokens teach nothing."""
+    for (one, mine), (other, theirs) in itertools.combinations(zip(names, sequences), 2):
+        if mine.ids == theirs.ids:
+            what = f"and '{one}' become the same tokens: no preference to learn"
+            raise RowFault(other, what, "Remove the row.")
+
+
+def _group(row: Row) -> str:
     """Rows of one prompt share it; a row without a prompt stands alone."""
     key = prompt_key(row) or f"{row.origin}"
     return hashlib.sha256(key.encode()).hexdigest()
@@ -225,7 +230,7 @@ def _group(row: Example | Pair) -> str:
 # ------------------------------------------------------------------ all rows
 
 
-def render(rows: Many[Example] | Many[Pair], renderer: Renderer, options: RowOptions) -> Rendered:
+def render(rows: Many[Row], renderer: Renderer, options: RowOptions) -> Rendered:
     """Every row, or DataError with every problem.  UsageError for an option without effect."""
     _check_effects(rows, renderer)
     problems: list[Problem] = []
@@ -252,7 +257,7 @@ def render(rows: Many[Example] | Many[Pair], renderer: Renderer, options: RowOpt
     return Rendered(tuple(items), notes, tuple(found.item.origin for found in long))
 
 
-def _problem(row: Example | Pair, fault: RowFault) -> Problem:
+def _problem(row: Row, fault: RowFault) -> Problem:
     return Problem(row.origin.path, row.origin.line, fault.field, fault.what, fault.todo)
 
 
@@ -273,7 +278,7 @@ def _table(long: Many[TooLong], total: int, limit: int) -> list[Problem]:
     return [head, *(_too_long(found, limit) for found in ranked)]
 
 
-def _check_effects(rows: Many[Example] | Many[Pair], renderer: Renderer) -> None:
+def _check_effects(rows: Many[Row], renderer: Renderer) -> None:
     """--plain and --join are for strings; where no row has any, they would do nothing."""
     options = renderer.options
     strings = any(isinstance(row.prompt, str) for row in rows)
@@ -289,9 +294,7 @@ def _check_effects(rows: Many[Example] | Many[Pair], renderer: Renderer) -> None
         raise UsageError(f"--join has no effect: {why}.", hint=hint)
 
 
-def _notes(
-    rows: Many[Example] | Many[Pair], renderer: Renderer, items: Many[Item]
-) -> Iterator[str]:
+def _notes(rows: Many[Row], renderer: Renderer, items: Many[Item]) -> Iterator[str]:
     """What was decided for plain strings, each said once."""
     plain_rows = [row for row in rows if isinstance(row.prompt, str)]
     if plain_rows and renderer.turns(""):
@@ -311,10 +314,9 @@ def _notes(
         yield f"{_count(bare, 'row')} {what}"
 
 
-def _seam(row: Example | Pair) -> tuple[str, tuple[str, ...]]:
-    sides = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
+def _seam(row: Row) -> tuple[str, tuple[str, ...]]:
     assert isinstance(row.prompt, str)
-    return row.prompt, tuple(side for side in sides if isinstance(side, str))
+    return row.prompt, tuple(side for side in row.sides.values() if isinstance(side, str))
 
 
 def _count(number: int, noun: str) -> str:

@@ -32,24 +32,65 @@ Text = str | Conversation
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One SFT row.  No prompt: the whole text, or every assistant turn, is the completion."""
+    """One SFT row.  No prompt: the whole text, or every assistant turn, is the completion.
+
+    `value` is its weight, or its verdict (1 desirable, -1 not).
+    """
 
     prompt: Text | None
     completion: Text
     origin: Origin
+    value: float = 1.0
+
+    @property
+    def sides(self) -> dict[str, Text]:
+        """Field -> completion."""
+        return {"completion": self.completion}
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One preference: the same prompt, two completions, one verdict."""
+    """One preference: the same prompt, two completions, one verdict; `tag` says why, in a word."""
 
     prompt: Text
     chosen: Text
     rejected: Text
     origin: Origin
+    tag: str | None = None
 
     def swapped(self) -> "Pair":
         return replace(self, chosen=self.rejected, rejected=self.chosen)
+
+    @property
+    def sides(self) -> dict[str, Text]:
+        """Field -> completion, chosen first."""
+        return {"chosen": self.chosen, "rejected": self.rejected}
+
+    @property
+    def value(self) -> float:
+        return 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """Completions of one prompt, best first."""
+
+    prompt: Text
+    completions: tuple[Text, ...]
+    origin: Origin
+
+    @property
+    def sides(self) -> dict[str, Text]:
+        """Field -> completion, best first."""
+        found = enumerate(self.completions, start=1)
+        return {f"completions, number {n}": text for n, text in found}
+
+    @property
+    def value(self) -> float:
+        return 1.0
+
+
+Row = Example | Pair | Ranking
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +113,13 @@ class Sequence:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """What an objective is applied to: one sequence (SFT), or chosen then rejected (a pair).
+    """What an objective is applied to: one sequence (SFT), chosen then rejected, or a ranking.
 
-    Items with the same `group` share a prompt and are kept in one optimiser step.
+    Items with the same `group` share a prompt and are kept in one optimiser step.  `value` is the
+    row's own number: its weight, or its verdict (1 desirable, -1 not).
     """
 
     sequences: tuple[Sequence, ...]
     group: Hashable
     origin: Origin
+    value: float = 1.0

@@ -14,17 +14,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, Literal, TypeVar, overload
 
-from palate.data import container, forms
+from palate.data import container, forms, verdicts
 from palate.data.arrays import read_array
 from palate.data.decode import Found, Record
 from palate.data.fields import Fields, Seen
 from palate.data.jsonl import Tally, is_array, read_objects
 from palate.data.proposals import FIELDS
-from palate.data.rows import Example, Pair, Text
+from palate.data.rows import Example, Pair, Ranking, Text
 from palate.data.tables import read_csv, read_hub, read_parquet
 from palate.errors import DataError, Problem, UsageError
 
-Row = TypeVar("Row", Example, Pair)
+Row = TypeVar("Row", Example, Pair, Ranking)
 Form = tuple[str, ...]
 ChooseForm = Callable[[Mapping[str, object], Mapping[str, str], str], Form]
 _SUFFIXES = (".jsonl", ".json", ".ndjson", ".csv", ".tsv", ".parquet", ".pq", ".txt", ".gz")
@@ -42,7 +42,7 @@ class Dataset(Generic[Row]):
 
 @overload
 def read(
-    source: str, *, kind: Literal["sft"], mapping: Mapping[str, str] = ...
+    source: str, *, kind: Literal["sft", "weighted", "labelled"], mapping: Mapping[str, str] = ...
 ) -> Dataset[Example]: ...
 
 
@@ -52,29 +52,51 @@ def read(
 ) -> Dataset[Pair]: ...
 
 
+@overload
 def read(
-    source: str, *, kind: Literal["sft", "pairs"], mapping: Mapping[str, str] = _NO_MAP
-) -> Dataset[Example] | Dataset[Pair]:
+    source: str, *, kind: Literal["ranked"], mapping: Mapping[str, str] = ...
+) -> Dataset[Ranking]: ...
+
+
+def read(
+    source: str, *, kind: forms.Kind, mapping: Mapping[str, str] = _NO_MAP
+) -> Dataset[Example] | Dataset[Pair] | Dataset[Ranking]:
     """Every row of a file or hub data set.  Raises DataError with all problems, UsageError."""
-    if kind == "sft":
-        return _read(source, forms.sft_form, forms.example, mapping)
-    return _read(source, forms.pair_form, forms.pair, mapping)
+    if kind == "pairs":
+        return _read(source, forms.pair_form, verdicts.pairs, mapping)
+    if kind == "ranked":
+        return _read(source, verdicts.ranked_form, _one(verdicts.ranking), mapping)
+    choose, build = {
+        "sft": (forms.sft_form, forms.example),
+        "weighted": (verdicts.weighted_form, verdicts.weighted),
+        "labelled": (verdicts.labelled_form, verdicts.labelled),
+    }[kind]
+    return _read(source, choose, _one(build), mapping)
 
 
 def read_prompts(source: str, *, mapping: Mapping[str, str] = _NO_MAP) -> Dataset[Example]:
     """The prompts of a file of any form, as examples with an empty completion."""
-    return _read(source, forms.prompt_form, forms.prompt_only, mapping)
+    return _read(source, forms.prompt_form, _one(forms.prompt_only), mapping)
+
+
+_OF_PAIRS = {"chosen", "rejected", "completions"}
 
 
 def sniff(source: str, mapping: Mapping[str, str] = _NO_MAP) -> Literal["sft", "pairs"]:
     """Whether a file holds preferences, by `--map` and its first record."""
     if mapping:
         check_map(mapping)
-        return "pairs" if {"chosen", "rejected"} & mapping.keys() else "sft"
+        return "pairs" if _OF_PAIRS & mapping.keys() else "sft"
     found, _ = _open(source)
     first = next((record for record in found if isinstance(record, Record)), None)
     fields = first.fields if first else {}
-    return "pairs" if {"chosen", "rejected"} & fields.keys() else "sft"
+    return "pairs" if _OF_PAIRS & fields.keys() else "sft"
+
+
+def records(source: str) -> Iterator[Record]:
+    """The records of a file as they stand, every field kept, without those that hold a fault."""
+    found, _ = _open(source)
+    yield from (record for record in found if isinstance(record, Record))
 
 
 def parse_map(flags: Iterable[str]) -> dict[str, str]:
@@ -104,10 +126,20 @@ def check_map(mapping: Mapping[str, str]) -> None:
 # ------------------------------------------------------------------ reading
 
 
+def _one(build: Callable[[Fields], Row | None]) -> Callable[[Fields], tuple[Row, ...] | None]:
+    """A record that makes one row."""
+
+    def built(fields: Fields) -> tuple[Row, ...] | None:
+        row = build(fields)
+        return None if row is None else (row,)
+
+    return built
+
+
 def _read(
     source: str,
     choose: ChooseForm,
-    build: Callable[[Fields], Row | None],
+    build: Callable[[Fields], tuple[Row, ...] | None],
     mapping: Mapping[str, str],
 ) -> Dataset[Row]:
     check_map(mapping)
@@ -123,9 +155,8 @@ def _read(
             _check_effect(mapping, form)
         fields = Fields(record, form, mapping, seen)
         fields.note_ignored()
-        row = build(fields)
         records += 1
-        if row is not None:
+        for row in build(fields) or ():
             rows.append(row)
             digest.update(_canonical(row))
     _raise(source, seen.problems, records)
@@ -171,11 +202,11 @@ def _notes(source: str, tally: Tally, seen: Seen) -> tuple[str, ...]:
     return (*tally.notes(source), *([ignored] if seen.ignored else []))
 
 
-def _canonical(row: Example | Pair) -> bytes:
+def _canonical(row: Example | Pair | Ranking) -> bytes:
     """A row's content, without where it stands."""
-    sides = (row.completion,) if isinstance(row, Example) else (row.chosen, row.rejected)
-    texts = [_plain(text) for text in (row.prompt, *sides)]
-    return json.dumps([type(row).__name__, *texts]).encode() + b"\n"
+    texts = [_plain(text) for text in (row.prompt, *row.sides.values())]
+    value = [row.value] if row.value != 1 else []
+    return json.dumps([type(row).__name__, *texts, *value]).encode() + b"\n"
 
 
 def _plain(text: Text | None) -> object:

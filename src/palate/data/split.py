@@ -9,10 +9,10 @@ import json
 from collections.abc import Sequence
 from typing import TypeVar
 
-from palate.data.rows import Conversation, Example, Pair, Text
+from palate.data.rows import Conversation, Example, Pair, Ranking, Text
 from palate.errors import UsageError
 
-Row = TypeVar("Row", Example, Pair)
+Row = TypeVar("Row", Example, Pair, Ranking)
 
 
 def split(
@@ -29,7 +29,7 @@ def split(
     return train, tuple(row for row, key in zip(rows, keys) if key in held)
 
 
-def prompt_key(row: Example | Pair) -> str:
+def prompt_key(row: Example | Pair | Ranking) -> str:
     """What makes two rows rows of one prompt: its text, without white space at its ends.
 
     A conversation's prompt ends before the first assistant turn that is trained on.  A text without

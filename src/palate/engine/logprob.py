@@ -49,14 +49,19 @@ def linear_logprob(hidden_KD: Tensor, head: Head, target_K: Tensor) -> Tensor:
 @torch.no_grad()
 def statistics(hidden_KD: Tensor, head: Head) -> Statistics:
     """What the microscope reads of each token's distribution, chunk by chunk."""
-    parts = []
-    for chunk_CD in hidden_KD.split(_chunk(head.weight_VD, hidden_KD)):
-        logps_CV = torch.log_softmax(_logits(chunk_CD, head), -1)
-        probs_CV = logps_CV.exp()
-        top = logps_CV.topk(min(5, logps_CV.shape[-1]), -1)
-        entropy = -(probs_CV * logps_CV).sum(-1)
-        parts.append((probs_CV.square().sum(-1), entropy, top.indices, top.values))
+    chunks = hidden_KD.split(_chunk(head.weight_VD, hidden_KD))
+    parts = [logits_statistics(_logits(chunk_CD, head)) for chunk_CD in chunks]
     return Statistics(*(torch.cat(column) for column in zip(*parts, strict=True)))
+
+
+@torch.no_grad()
+def logits_statistics(logits_KV: Tensor) -> Statistics:
+    """The same from logits (K,V)."""
+    logps_KV = torch.log_softmax(logits_KV.to(_wide(logits_KV.dtype)), -1)
+    probs_KV = logps_KV.exp()
+    top = logps_KV.topk(min(5, logps_KV.shape[-1]), -1)
+    entropy_K = -(probs_KV * logps_KV).sum(-1)
+    return Statistics(probs_KV.square().sum(-1), entropy_K, top.indices, top.values)
 
 
 def logits_logprob(logits_KV: Tensor, target_K: Tensor) -> Tensor:

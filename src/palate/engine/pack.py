@@ -24,9 +24,13 @@ WHOLE = 2  # budgets that one tree may fill: cutting it would compute its prompt
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Row:
-    """One packed row.  Hidden state `source_K` predicts token `target_K`; `logps_S` sums over E."""
+    """One packed row.  Hidden state `source_K` predicts token `target_K`; `logps_S` sums over E.
+
+    `items` are indices, `sizes` how many of the row's sequences each of them has.
+    """
 
     items: tuple[int, ...]
+    sizes: tuple[int, ...]
     ids_T: Ints
     pos_T: Ints
     end_T: Ints
@@ -52,6 +56,7 @@ class Row:
         ids_T = np.concatenate(tokens)
         return Row(
             items=self.items,
+            sizes=self.sizes,
             ids_T=ids_T,
             pos_T=np.concatenate([np.arange(len(ids)) for ids in tokens]),
             end_T=np.repeat(starts[1:], np.diff(starts)),
@@ -177,6 +182,7 @@ def _lay(items: Sequence[Item], trees: Sequence[Sequence[int]]) -> Row:
     ids_T = np.concatenate(growth.ids)
     return Row(
         items=order,
+        sizes=tuple(len(items[index].sequences) for index in order),
         ids_T=ids_T,
         pos_T=np.concatenate(growth.pos),
         end_T=np.concatenate(growth.end),

@@ -15,7 +15,14 @@ from peft import PeftModel
 from torch import Tensor, nn
 
 from palate.engine import attention, fused
-from palate.engine.logprob import Head, Statistics, linear_logprob, logits_logprob, statistics
+from palate.engine.logprob import (
+    Head,
+    Statistics,
+    linear_logprob,
+    logits_logprob,
+    logits_statistics,
+    statistics,
+)
 from palate.engine.pack import Ints, Row
 
 
@@ -65,11 +72,10 @@ class Policy(nn.Module):
             logps_K = linear_logprob(hidden_KD, self.head(), target_K)
             extra = statistics(hidden_KD.detach(), self.head()) if with_statistics else None
         else:
-            logps_K = logits_logprob(self._logits(row)[self._tensor(row.source_K)], target_K)
-        logps_S = logps_K.new_zeros(row.sequences).index_add(
-            0, self._tensor(row.seq_E), logps_K[self._tensor(row.token_E)]
-        )
-        return Output(logps_S, logps_K, row, extra)
+            logits_KV = self._logits(row)[self._tensor(row.source_K)]
+            logps_K = logits_logprob(logits_KV, target_K)
+            extra = logits_statistics(logits_KV) if with_statistics else None
+        return Output(per_sequence(logps_K, row), logps_K, row, extra)
 
     def head(self) -> Head:
         """The projection, with the logit scale, soft-cap and bias that this family applies."""
@@ -128,6 +134,14 @@ class Policy(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.model.parameters()).device
+
+
+def per_sequence(values_K: Tensor, row: Row) -> Tensor:
+    """Values of scored tokens summed over the incidences of each sequence (S,)."""
+    token_E, seq_E = (
+        torch.from_numpy(index).to(values_K.device) for index in (row.token_E, row.seq_E)
+    )
+    return values_K.new_zeros(row.sequences).index_add(0, seq_E, values_K[token_E])
 
 
 def recompute_activations(core: Any) -> None:

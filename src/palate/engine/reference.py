@@ -76,9 +76,9 @@ def reference_logps(
     if reused:
         place = reused[len(reused) // 2]
         _spot_check(policy, [items[i] for i in chunks[place]], found[place], reference.budget)
-    logps_IN = found[0].new_empty(len(items), found[0].shape[1])
+    logps_IN = found[0].new_zeros(len(items), max(values.shape[1] for values in found))
     for chunk, values in zip(chunks, found, strict=True):
-        logps_IN[list(chunk)] = values
+        logps_IN[list(chunk), : values.shape[1]] = values
     return Pass(logps_IN, len(chunks) - len(reused), len(reused))
 
 
@@ -126,7 +126,7 @@ def _read(path: Path, members: Sequence[Item]) -> Tensor | None:
         values, digest = found["logps"], found["sha256"]
     except (OSError, SafetensorError, KeyError):
         return None
-    whole = values.shape == (len(members), len(members[0].sequences))
+    whole = values.shape == (len(members), max(len(item.sequences) for item in members))
     return values if whole and torch.equal(digest, _digest(values)) else None
 
 

@@ -1,32 +1,36 @@
-"""Objectives over single sequences: imitate what is shown."""
+"""Objectives over single sequences: imitate what is shown.
+
+Shape suffixes: S sequences, I items, N sequences of an item.
+"""
 
 from typing import Literal
 
 from torch import Tensor
 
-from palate.objectives.base import Objective, Scored
 
-
-def sft(logps_S: Tensor, tokens_S: Tensor, *, mean: Literal["token", "sequence"]) -> Tensor:
+def sft(
+    logps_S1: Tensor, tokens_S1: Tensor, *, mean: Literal["token", "sequence"] = "token"
+) -> Tensor:
     """Loss per sequence (S,) in nats: negative log-likelihood of the completion.
 
     `mean="token"` leaves it summed, to be divided by the step's tokens: every completion token
     weighs the same (the convention of instruction tuning).  `mean="sequence"` takes 1/N within each
     sequence, as the formula is usually written: every completion weighs the same.
     """
-    return -logps_S if mean == "token" else -logps_S / tokens_S
+    loss_S1 = -logps_S1 if mean == "token" else -logps_S1 / tokens_S1
+    return loss_S1[:, 0]
 
 
-def objective(*, mean: Literal["token", "sequence"] = "token") -> Objective:
-    """SFT as the trainer sees it."""
+def weighted_sft(
+    logps_S1: Tensor,
+    tokens_S1: Tensor,
+    value_S: Tensor,
+    *,
+    mean: Literal["token", "sequence"] = "token",
+) -> Tensor:
+    """SFT times the row's own weight (S,).
 
-    def loss(scored: Scored) -> Tensor:
-        return sft(scored.logps_IN[:, 0], scored.tokens_IN[:, 0], mean=mean)
-
-    return Objective(
-        name="sft",
-        paper="Ouyang et al. 2022, arXiv:2203.02155",
-        loss=loss,
-        items="row",
-        count="tokens" if mean == "token" else "items",
-    )
+    0 or 1 is rejection sampling; an advantage, which may be negative, is offline policy gradient
+    (REINFORCE, Williams 1992, with the data's policy in place of the current one).
+    """
+    return value_S * sft(logps_S1, tokens_S1, mean=mean)

@@ -71,7 +71,7 @@ def score(model: str, data: str, options: RowOptions, listen: Listener) -> tuple
     listen(Note(f"fast path: {policy.plan}", warning=bool(policy.plan.reasons)))
     found = _in_parts(policy, items, opened.budget, listen)
     reference = _reference(opened, items, policy.plan, listen)
-    beta = opened.record["config"].get("beta") if opened.record is not None else None
+    beta = opened.objective_options.get("beta")
     return tuple(
         ScoredRow(
             item.origin.line,

@@ -12,7 +12,7 @@ from palate.data.sources import parse_map, read_prompts
 from palate.engine.model import Loaded, load
 from palate.engine.policy import Policy
 from palate.engine.selfcheck import plan_for
-from palate.errors import PalateError
+from palate.errors import PalateError, UsageError
 from palate.runs.folder import Run
 from palate.train.defaults import TOKEN_BUDGET
 from palate.train.events import Listener, Note
@@ -37,6 +37,11 @@ class Opened:
         return str(self.record["config"]["model"])
 
     @property
+    def objective_options(self) -> dict[str, Any]:
+        """What the run's objective was built with; empty for a model that is no run."""
+        return {} if self.record is None else dict(self.record["objective"]["options"])
+
+    @property
     def budget(self) -> int:
         return TOKEN_BUDGET[self.loaded.device.type]
 
@@ -57,6 +62,17 @@ def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:
     names = RowOptions.model_fields.keys() & type(options).model_fields.keys()
     rows = RowOptions(**{name: getattr(options, name) for name in names})
     return Opened(loaded, renderer_for(loaded, rows), record)
+
+
+def own_data(model: str) -> str:
+    """The file that a run was trained on.  Raises UsageError if there is none."""
+    path = Path(model)
+    if not (path / "run.json").exists():
+        raise UsageError(
+            f"{model} is no run of palate, so it has no data of its own.",
+            hint="Name a file of pairs or examples.",
+        )
+    return str(Run.read(path)["config"]["data"])
 
 
 def own_prompts(model: str, count: int = 8) -> tuple[str, ...]:

@@ -101,6 +101,11 @@ def stage_of(config: TrainConfig) -> Stage:
     return DPO if isinstance(config, DpoConfig) else SFT
 
 
+def stage_name(config: TrainConfig) -> str:
+    """`sft` or `dpo`, as the command is called."""
+    return "dpo" if isinstance(config, DpoConfig) else "sft"
+
+
 def _batch_size(rows: int) -> int:
     """The largest power of two that leaves twelve steps an epoch, from 4 to 32."""
     size = 4

@@ -23,6 +23,7 @@ from palate.runs.signals import Stop
 from palate.stats import Interval
 from palate.train.defaults import Settings, places
 from palate.train.events import Evaluation, Listener, Note, Step
+from palate.train.history import History
 from palate.train.measure import evaluation, ranking
 from palate.train.optimise import Optimiser, learning_rate
 from palate.train.order import Order
@@ -62,6 +63,7 @@ class Loop:
         self.listen = listen
         groups = [item.group for item in task.train.items]
         self.order = Order(groups, digest=task.digest, seed=task.config.seed)
+        self.history = History(run.path, task.train, task.objective)
         self.step = 0
         self.best_step = 0
         self.best_loss = math.inf
@@ -91,7 +93,8 @@ class Loop:
 
     def _one_step(self, clock: "_Clock") -> dict[str, Any]:
         """One optimiser step; gives its row of the metrics."""
-        batch, lr, random = self._batch(), self._rate(), self._random()
+        index, lr, random = self._index(), self._rate(), self._random()
+        batch = self.task.train.subset(index)
         try:
             result = self._accumulate(batch)
             norm = self.optimiser.step(lr)
@@ -116,6 +119,7 @@ class Loop:
                 f"out of memory with {budget} tokens a row.",
                 hint=f"Try --token-budget {budget // 2}, --grad-checkpoint, or leave out --full.",
             ) from error
+        self.history.append(self.step + 1, index, result)
         clock.tick(self.task.settings.steps)
         event = Step(
             step=self.step + 1,
@@ -143,10 +147,11 @@ class Loop:
         finally:
             policy.eval()
 
-    def _batch(self) -> Batch:
-        settings, train = self.task.settings, self.task.train
-        total = places(settings.epochs, len(train.items))
-        return train.subset(self.order.batch(self.step, settings.batch_size, total))
+    def _index(self) -> list[int]:
+        """Which rows the next step takes."""
+        settings = self.task.settings
+        total = places(settings.epochs, len(self.task.train.items))
+        return self.order.batch(self.step, settings.batch_size, total)
 
     def _rate(self) -> float:
         settings, config = self.task.settings, self.task.config
@@ -198,6 +203,7 @@ class Loop:
         found = checkpoint.newest(self.run.path)
         if found is None:
             self.run.metrics.rewind(-1)
+            self.history.begin(-1)
             return False
         checkpoint.tidy(self.run.path)
         for reason in found.skipped:
@@ -205,6 +211,7 @@ class Loop:
         self.optimiser.load(found.tensors["weights"], found.tensors.get("moments", {}))
         self._set_random(found.tensors["rng"])
         self.run.metrics.rewind(found.step)
+        self.history.begin(found.step)
         self.step, self.best_step = found.step, found.state["best_step"]
         best = found.state["best_loss"]
         self.best_loss = math.inf if best is None else best

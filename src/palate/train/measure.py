@@ -7,7 +7,7 @@ from torch import Tensor
 
 from palate.engine.policy import Policy
 from palate.errors import NumericsError
-from palate.objectives import Objective
+from palate.objectives import Objective, weight_limits
 from palate.stats import share
 from palate.train.events import Evaluation, Regimes
 from palate.train.step import Batch, Result, evaluate
@@ -15,20 +15,25 @@ from palate.train.step import Batch, Result, evaluate
 LEARNT, WRONG = 0.1, 0.9
 
 
-def margins(objective: Objective, result: Result) -> Tensor:
-    """Implicit-reward margin of each pair (I,), in nats times beta."""
-    deltas_IN = result.scored.deltas_IN
-    return objective.full_weight * (deltas_IN[:, 0] - deltas_IN[:, 1])
-
-
 def ranking(objective: Objective, result: Result) -> dict[str, Any]:
-    """Margin and regimes of a step of pairs; nothing for single rows."""
+    """Margin of a step of pairs, and regimes where weights are bounded; nothing for other rows."""
     if objective.items != "pair":
         return {}
-    pull = result.weights_IN[:, 0] / objective.full_weight
-    learnt, wrong = int((pull < LEARNT).sum()), int((pull > WRONG).sum())
-    regimes = Regimes(learnt, len(pull) - learnt - wrong, wrong)
-    return {"margin": float(margins(objective, result).mean()), "regimes": regimes}
+    found = {"margin": float(objective.margin(result.scored).mean())}
+    share_I = push_share(objective, result)
+    if share_I is None:
+        return found
+    learnt, wrong = int((share_I < LEARNT).sum()), int((share_I > WRONG).sum())
+    return {**found, "regimes": Regimes(learnt, len(share_I) - learnt - wrong, wrong)}
+
+
+def push_share(objective: Objective, result: Result) -> Tensor | None:
+    """Where chosen's weight lies (I,) between that of a pair ranked right (0) and wrong (1)."""
+    limits = weight_limits(objective, result.scored)
+    if limits is None:
+        return None
+    least_I, most_I = limits
+    return (result.weights_IN[:, 0] - least_I) / (most_I - least_I)
 
 
 def evaluation(
@@ -40,12 +45,10 @@ def evaluation(
         raise NumericsError(f"the held-out loss after step {step} is not finite.")
     pairs: dict[str, Any] = {}
     if objective.items == "pair":
-        margin, deltas_IN = margins(objective, result), result.scored.deltas_IN
+        margin = objective.margin(result.scored)
         hits = float((margin > 0).sum() + 0.5 * (margin == 0).sum())
-        pairs = {
-            "accuracy": share(hits, len(margin)),
-            "margin": float(margin.mean()),
-            "chosen_change": float(deltas_IN[:, 0].mean()),
-            "rejected_change": float(deltas_IN[:, 1].mean()),
-        }
+        pairs = {"accuracy": share(hits, len(margin)), "margin": float(margin.mean())}
+        if objective.uses_reference:
+            chosen, rejected = result.scored.deltas_IN[:, :2].mean(0).tolist()
+            pairs |= {"chosen_change": chosen, "rejected_change": rejected}
     return Evaluation(step, result.loss, len(heldout.items), result.loss < best, **pairs)

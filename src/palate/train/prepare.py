@@ -5,11 +5,12 @@ Data is read before the model is loaded, so that a bad row costs a second and no
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
 from palate.config import RowOptions, TrainConfig
+from palate.data.forms import Kind
 from palate.data.render import Renderer, render
 from palate.data.rows import Item
 from palate.data.sources import Dataset, parse_map, read
@@ -28,7 +29,6 @@ from palate.errors import DataError, UsageError
 from palate.train.defaults import HELDOUT_SHARE, LORA_RANK
 from palate.train.events import Listener, Note
 
-Kind = Literal["sft", "pairs"]
 MIN_HELDOUT_PROMPTS = 10
 
 

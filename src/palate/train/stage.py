@@ -16,7 +16,8 @@ import torch
 import transformers
 from torch import Tensor
 
-from palate.config import TrainConfig, resume_rule
+from palate.config import NAMED_OPTIONS, TrainConfig, resume_rule
+from palate.data.forms import Kind
 from palate.data.rows import Item
 from palate.engine.adapters import save_final, trainable
 from palate.engine.identity import cache_folder
@@ -31,12 +32,11 @@ from palate.runs import atomic
 from palate.runs.folder import Run
 from palate.runs.signals import Stop, stop_on_signals
 from palate.stats import Interval
-from palate.train.defaults import reasons, settings
+from palate.train.defaults import reasons, settings, stage_name
 from palate.train.events import Evaluation, Event, Listener, Note, Working
 from palate.train.loop import Loop, Task, stored_references
 from palate.train.optimise import Optimiser
 from palate.train.prepare import (
-    Kind,
     Rows,
     load_for_training,
     read_rows,
@@ -46,6 +46,13 @@ from palate.train.prepare import (
 )
 from palate.train.step import Batch, evaluate
 
+READ_AS: dict[str, Kind] = {
+    "row": "sft",
+    "weighted": "weighted",
+    "pair": "pairs",
+    "labelled": "labelled",
+    "ranked": "ranked",
+}
 READY_ITEMS = 48
 FAR = 1.0
 
@@ -66,7 +73,7 @@ def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Fi
 
     Raises any PalateError; nothing half-written stays behind.
     """
-    kind: Kind = "pairs" if objective.items == "pair" else "sft"
+    kind = READ_AS[objective.items]
     with stop_on_signals() as stop:
         threads = use_threads(config.threads)
         _check_writable(config.out)
@@ -75,6 +82,8 @@ def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Fi
         renderer = renderer_for(loaded, config)
         train = render_rows(rows.train, renderer, config, listen)
         heldout = render_rows(rows.heldout, renderer, config, listen, aloud=False)
+        if objective.prepare is not None:
+            train, heldout = objective.prepare(train), objective.prepare(heldout)
         frozen = _frozen(config, objective, rows, loaded, threads)
         with Run.open(config.out, _record(config, objective, loaded), frozen=frozen) as run:
             if run.finished:
@@ -84,7 +93,7 @@ def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Fi
             task = _task(config, objective, rows, policy, (train, heldout))
             for line in reasons(config, task.settings, parameters=_size(loaded), rows=len(train)):
                 listen(Note(line))
-            if "reference" in objective.needs:
+            if objective.uses_reference:
                 task = _with_reference(task, run, loaded, _until(stop, listen))
             optimiser = Optimiser(
                 trainable(policy.model), weight_decay=config.weight_decay, clip=config.clip
@@ -231,8 +240,7 @@ def _say_readiness(task: Task, listen: Listener) -> None:
     with torch.no_grad():
         for row in pack(chosen, task.settings.token_budget):
             output = task.policy(row, with_statistics=True)
-            if output.statistics is None:
-                return
+            assert output.statistics is not None
             owner_E = output.row.token_E
             surprise -= float(output.logps_S.sum())
             entropy += float(output.statistics.entropy_K.cpu()[owner_E].sum())
@@ -255,20 +263,26 @@ def _frozen(
     """What a resume must find unchanged."""
     fields = config.model_dump(mode="json")
     kept = {n: v for n, v in fields.items() if resume_rule(type(config), n) == "frozen"}
-    return kept | {
-        "stage": objective.name,
-        "data_digest": rows.digest,
-        "base": loaded.identity,
-        "threads": threads,
-        "torch": torch.__version__,
-    }
+    asked = {name: objective.options.get(name) for name in NAMED_OPTIONS if name in kept}
+    return (
+        kept
+        | asked
+        | {
+            "stage": stage_name(config),
+            "data_digest": rows.digest,
+            "base": loaded.identity,
+            "threads": threads,
+            "torch": torch.__version__,
+        }
+    )
 
 
 def _record(config: TrainConfig, objective: Objective, loaded: Loaded) -> dict[str, Any]:
     """What the run writes down of itself."""
     parent = Path(config.model)
     return {
-        "stage": objective.name,
+        "stage": stage_name(config),
+        "objective": {"name": objective.name, "options": dict(objective.options)},
         "paper": objective.paper,
         "config": config.model_dump(mode="json"),
         "base": loaded.base,

@@ -3,20 +3,21 @@
 The gradient does not depend on the packing: every row's loss is divided by the count of the whole
 step.  A coupled objective takes all log-probs first and then a weighted backward.
 
-Shape suffixes: I items of the step, N sequences of an item, S sequences of a row.
+Shape suffixes: I items of the step, N sequences of an item, K scored tokens of a row.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from palate.data.rows import Item
 from palate.engine.pack import Row, pack
-from palate.engine.policy import Policy
-from palate.engine.scoring import in_order, score_rows
+from palate.engine.policy import Output, Policy, per_sequence
+from palate.engine.scoring import by_item, in_order, score_rows
 from palate.objectives import Objective, Scored, weights
+from palate.objectives.tokens import STATISTICS, SUMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,10 @@ class Batch:
 
     @property
     def tokens_IN(self) -> Tensor:
-        return torch.tensor([[s.scored for s in item.sequences] for item in self.items])
+        """Scored tokens of every sequence; 0 where an item has fewer sequences than N."""
+        most = max(len(item.sequences) for item in self.items)
+        counts = [[s.scored for s in item.sequences] for item in self.items]
+        return torch.tensor([row + [0] * (most - len(row)) for row in counts])
 
     def count(self, objective: Objective) -> int:
         """What the step's summed loss is divided by."""
@@ -39,15 +43,29 @@ class Batch:
         reference = None if self.reference_IN is None else self.reference_IN[list(index)]
         return Batch([self.items[i] for i in index], reference)
 
-    def scored(self, logps_IN: Tensor, chosen: Sequence[int] | None = None) -> Scored:
-        """Log-probs joined with what else an objective reads, for all items or those `chosen`."""
-        index = list(range(len(self.items)) if chosen is None else chosen)
-        reference = self.reference_IN
+    def scored(self, logps_IN: Tensor, sums: dict[str, Tensor] | None = None) -> Scored:
+        """Log-probs of all items joined with what else an objective reads."""
+        reference, width = self.reference_IN, logps_IN.shape[1]
+        values = torch.tensor([item.value for item in self.items], dtype=logps_IN.dtype)
         return Scored(
             logps_IN,
-            self.tokens_IN[index].to(logps_IN.device),
-            None if reference is None else reference[index].to(logps_IN),
+            self.tokens_IN[:, :width].to(logps_IN.device),
+            None if reference is None else reference[:, :width].to(logps_IN),
+            values.to(logps_IN.device),
+            sums or {},
         )
+
+    def read(self, objective: Objective, output: Output, logps_K: Tensor | None = None) -> Scored:
+        """What the objective reads of a packed row, from the log-probs of its tokens."""
+        row, found = output.row, output.statistics
+        logps_K = output.logps_K if logps_K is None else logps_K
+        square_K = None if found is None else found.square_K
+        sums = {
+            name: by_item(per_sequence(SUMS[name](logps_K, square_K), row), row)
+            for name in objective.sums
+        }
+        part = self.subset(row.items)
+        return part.scored(by_item(per_sequence(logps_K, row), row), sums)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,30 +90,58 @@ def accumulate(
     stop: Callable[[], None] = lambda: None,
 ) -> Result:
     """Add the step's gradient to the parameters' `.grad`.  `stop` may raise between rows."""
-    count, rows = batch.count(objective), pack(batch.items, budget)
     if objective.coupled:
-        result = evaluate(policy, batch, objective, budget)
-        for row, logps_IN in score_rows(policy, rows):
-            stop()
-            pull = result.weights_IN[list(row.items)] / count
-            (-(pull * logps_IN).sum()).backward()
-        return result
-    found = []
-    for row, logps_IN in score_rows(policy, rows):
+        return _weighted(policy, batch, objective, budget, stop)
+    count, found = batch.count(objective), []
+    for row, output in _outputs(policy, batch, objective, budget):
         stop()
-        (objective.loss(batch.scored(logps_IN, row.items)).sum() / count).backward()
-        found.append((row, logps_IN.detach()))
+        scored = batch.read(objective, output)
+        (objective.loss(scored).sum() / count).backward()
+        found.append((row, scored))
     return _result(batch, objective, found)
+
+
+def _weighted(
+    policy: Policy, batch: Batch, objective: Objective, budget: int, stop: Callable[[], None]
+) -> Result:
+    """All log-probs first, then SFT with the weights found; what has no weight is left out."""
+    result = evaluate(policy, batch, objective, budget)
+    used = int(result.weights_IN.any(0).nonzero().max()) + 1 if result.weights_IN.any() else 0
+    pull_IN = result.weights_IN[:, :used] / result.count
+    items = [replace(item, sequences=item.sequences[:used]) for item in batch.items]
+    for row, logps_IN in score_rows(policy, pack(items, budget) if used else []):
+        stop()
+        (-(pull_IN[list(row.items)] * logps_IN).sum()).backward()
+    return result
 
 
 @torch.no_grad()
 def evaluate(policy: Policy, batch: Batch, objective: Objective, budget: int) -> Result:
     """The same figures without a gradient."""
-    return _result(batch, objective, list(score_rows(policy, pack(batch.items, budget))))
+    found = [
+        (row, batch.read(objective, output))
+        for row, output in _outputs(policy, batch, objective, budget)
+    ]
+    return _result(batch, objective, found)
 
 
-def _result(batch: Batch, objective: Objective, found: Sequence[tuple[Row, Tensor]]) -> Result:
-    scored = batch.scored(in_order(found, len(batch.items)))
+def _outputs(
+    policy: Policy, batch: Batch, objective: Objective, budget: int
+) -> Iterator[tuple[Row, Output]]:
+    """Each row of the batch with what the engine says of it."""
+    with_statistics = bool(STATISTICS & objective.needs)
+    for row in pack(batch.items, budget):
+        yield row, policy(row, with_statistics=with_statistics)
+
+
+def _result(batch: Batch, objective: Objective, found: Sequence[tuple[Row, Scored]]) -> Result:
+    count = len(batch.items)
+    logps_IN = in_order([(row, scored.logps_IN.detach()) for row, scored in found], count)
+    sums = {
+        name: in_order([(row, scored.sums[name].detach()) for row, scored in found], count)
+        for name in objective.sums
+    }
+    scored = batch.scored(logps_IN, sums)
     return Result(
         losses_I=objective.loss(scored),
         scored=scored,
