@@ -19,3 +19,13 @@ if ! has_torch; then
         pip install "$torch"
 fi
 pip install --editable ".[dev]"
+
+# The pages are tested in Chromium. Where it cannot be had, those tests skip and say so.
+has_chromium() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+can_install() { [ "$(id -u)" = 0 ] && command -v apt-get; }
+if ! has_chromium >/dev/null 2>&1 && can_install >/dev/null 2>&1; then
+    {
+        apt-get -qq update
+        DEBIAN_FRONTEND=noninteractive apt-get -qq install --no-install-recommends chromium
+    } >/dev/null 2>&1 || echo "no chromium: the tests that open pages will skip" >&2
+fi

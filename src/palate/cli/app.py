@@ -33,6 +33,14 @@ COMMANDS = {
         its own DPO starts from the SFT run. The same command continues.""",
     ),
     "score": ("palate.cli.read:score", "Log-probs and margin of every row of a file."),
+    "objectives": ("palate.cli.objectives:objectives", "What can be learnt, and when to use it."),
+    "explain": (
+        "palate.cli.explain:explain",
+        """What each pair teaches: its weight, and the push on every token.
+
+        A table, one pair in full (--pair), a page (--html) or JSON.""",
+    ),
+    "words": ("palate.cli.glossary:words", "What a word means here."),
     "sample": ("palate.cli.read:sample", "Draw completions for a file of prompts."),
     "chat": (
         "palate.cli.chat:chat",
@@ -46,6 +54,19 @@ COMMANDS = {
 
         It is loaded again and compared with the run on real prompts; a folder that differs
         is not kept.""",
+    ),
+    "history": (
+        "palate.cli.history:history",
+        """Which pairs of a run were learnt, and where the push went.
+
+        No model is loaded: it reads what palate dpo wrote down at each step.""",
+    ),
+    "diagnose": (
+        "palate.cli.diagnose:diagnose",
+        """What the curves of a run mean, in words.
+
+        Reads what was written down, then looks once at the model it started from and at the
+        final one, on held-out pairs and prompts.""",
     ),
     "demo": (
         "palate.cli.demo:demo",

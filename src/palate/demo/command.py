@@ -29,6 +29,7 @@ BASE = Path(__file__).with_name("base")
 LEARNING_RATE = (
     "8e-4"  # four times the default: pairs of the model's own texts, judged without noise
 )
+KEPT = "12"  # checkpoints, so that `palate explain --over-time` has something to replay
 DRAWS = {"drawn at temperature 1": "1", "likeliest text (temperature 0)": "0"}
 Say = Callable[[Text], object]
 
@@ -118,7 +119,7 @@ def _prefer(demo: Demo, models: Mapping[str, Path]) -> rows.Pairs:
     data = demo.write("pairs.jsonl", made.rows)
     demo.say(Text(f"\n{_pairs_line(made, n)}"))
     words = ("--model", models["SFT"], "--data", data, "--out", models["DPO"], "--seed", seed)
-    demo.palate("dpo", *words, "--lr", LEARNING_RATE)
+    demo.palate("dpo", *words, "--lr", LEARNING_RATE, "--keep", KEPT)
     return made
 
 
@@ -159,7 +160,9 @@ def _lines(
     yield Text("")
     yield Text(f"figures in {demo.out / 'demo.json'}, pairs in {demo.out / 'data' / 'pairs.jsonl'}")
     yield Text(f"runs in {models['SFT']} and {models['DPO']}")
-    yield Text(f"next: palate chat {shlex.quote(str(models['DPO']))}", style="bold")
+    dpo = shlex.quote(str(models["DPO"]))
+    yield Text(f"next: palate explain {dpo} --over-time --html explain.html", style="bold")
+    yield Text(f"      palate chat {dpo}", style="bold")
 
 
 def _block(found: Mapping[str, Sequence[Judged]]) -> tuple[page.Figures, Any]:

@@ -8,7 +8,7 @@ are not finite are never saved.  No pickle.
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,6 +195,16 @@ def _reads_back(path: Path) -> bool:
 
 
 # -- reading
+
+
+def kept_weights(run_path: Path) -> Iterator[tuple[int, dict[str, Tensor]]]:
+    """(step, weights) of every intact checkpoint that is still there, oldest first."""
+    for step, path in reversed(_candidates(run_path)):
+        try:
+            tensors, _ = _load(path, step)
+        except Damaged:
+            continue
+        yield step, tensors["weights"]
 
 
 def _folder(run_path: Path) -> Path:

@@ -1,0 +1,35 @@
+"""`palate words`: the glossary, one word or all of them."""
+
+import textwrap
+from difflib import get_close_matches
+
+from palate.errors import UsageError
+
+
+def words(term: str | None = None, /) -> None:
+    """What a word means here.
+
+    Parameters
+    ----------
+    term:
+        one word; all of them if it is left out
+    """
+    from palate.glossary import GLOSSARY
+
+    if term is None:
+        for name, meaning in GLOSSARY.items():
+            print(_entry(name, meaning))
+        return
+    known = {name.lower(): name for name in GLOSSARY}
+    if term.lower() not in known:
+        near = get_close_matches(term.lower(), known, 1)
+        hint = f"Did you mean '{known[near[0]]}'?" if near else f"The words: {', '.join(GLOSSARY)}."
+        raise UsageError(f"'{term}' is not in the glossary.", hint=hint)
+    name = known[term.lower()]
+    print(_entry(name, GLOSSARY[name]))
+
+
+def _entry(name: str, meaning: str) -> str:
+    indent = " " * 4
+    body = textwrap.fill(meaning, 88, initial_indent=indent, subsequent_indent=indent)
+    return f"{name}\n{body}"

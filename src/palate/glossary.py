@@ -1,0 +1,51 @@
+"""The words of this field as palate uses them: one table for pages, terminal and documentation."""
+
+GLOSSARY: dict[str, str] = {
+    "prompt": "What the model is asked: the text or conversation that a completion goes on from.",
+    "completion": "What the model answers. Only its tokens are scored; the prompt is context.",
+    "chosen": "The better of two completions of one prompt.",
+    "rejected": "The worse of two completions of one prompt, ideally a near-miss.",
+    "pair": "One prompt, two completions, one verdict: chosen beats rejected.",
+    "near-miss": "A rejected answer that is plausible and falls short on one nameable point. "
+    "Pairs of fine against better teach; great against garbage does not.",
+    "SFT": "Supervised fine-tuning: imitate the completions shown. Every token gets the same push, "
+    "whatever the model already says. It shows what to say.",
+    "DPO": "Direct preference optimisation: make chosen likelier than rejected, measured against a "
+    "reference. It is SFT with a weight per sequence: plus on chosen, minus on rejected, and less "
+    "the more clearly the model already prefers chosen. Rafailov et al. 2023.",
+    "RLHF": "Reinforcement learning from human feedback: train a reward model on the pairs, then "
+    "raise its score with PPO. The older, heavier way to the same goal.",
+    "policy": "The model that is being trained.",
+    "reference": "The model that DPO started from, locked. The policy is held near it, and "
+    "every log-ratio is measured against it.",
+    "log-prob": "Natural logarithm of a probability, in nats; of a completion, summed over its "
+    "tokens. 0 is certain, \N{MINUS SIGN}0.69 is one half, \N{MINUS SIGN}2.3 is a tenth.",
+    "log-ratio": "Log-prob under the policy less that under the reference: above 0, training "
+    "has made it likelier.",
+    "implicit reward": "beta times the log-ratio: what DPO takes as the score of a completion.",
+    "margin": "Implicit reward of chosen less that of rejected. 0 at the start; above 0, the "
+    "policy prefers chosen more than the reference did.",
+    "beta": "How firmly DPO holds to the reference: a larger beta lets the policy move less "
+    "before a pair counts as learnt.",
+    "weight": "How hard a sequence is pushed: the loss's slope by its log-prob, with the sign "
+    "turned. DPO's is beta times sigmoid(\N{MINUS SIGN}margin): beta for a pair ranked all wrong, "
+    "half of it at the start, near 0 once learnt. It fades; it is never none.",
+    "push": "Length of the gradient at a token's logits: |weight| times "
+    "||softmax \N{MINUS SIGN} onehot||. "
+    "Near 0 where the model already agrees, whatever the weight.",
+    "gradient mass": "The pushes of all tokens of a completion, or of a pair, added up.",
+    "softmax - onehot": "What SFT's gradient is at one token's logits: the model's probabilities "
+    "less the token that stands there. DPO's is the same, times the weight.",
+    "shared prefix": "Tokens that chosen and rejected have in common at their start. Their two "
+    "pushes cancel exactly: no push as targets. They are still trained as context, through "
+    "the keys and values that later tokens read.",
+    "first divergence": "The first token that differs. Both sides see the same context there, so "
+    "their pushes add up to one token up and one down, nothing else: length weight times sqrt(2).",
+    "regime": "learnt (weight below a tenth of full), undecided, or wrong (above nine tenths).",
+    "accuracy": "Share of held-out pairs whose margin is above 0; ties count half.",
+    "displacement": "Chosen and rejected both become less likely, and what gains is neither.",
+    "LoRA": "Low-rank adaptation: train small matrices beside frozen weights. Hu et al. 2021.",
+    "stage": "sft or dpo: what one command trains.",
+    "run": "The folder that one command wrote: its record, metrics, checkpoints and final weights.",
+    "judgement": "A person's or a judge's verdict on two answers.",
+}
