@@ -1,5 +1,6 @@
 """palate's side: the model folder, the engine and the optimiser step that its users get."""
 
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from palate.engine.policy import Policy
 from palate.engine.scoring import score
 from palate.objectives import Objective
 from palate.train.defaults import TOKEN_BUDGET
+from palate.train.history import History
 from palate.train.optimise import Optimiser
 from palate.train.step import Batch, accumulate
 
@@ -56,7 +58,10 @@ def reference(policy: Policy, found: list[Item], work: Workload) -> torch.Tensor
 
 
 def run(work: Workload, folder: Path) -> dict[str, Any]:
-    """Time the optimiser steps of `work`; the first, short one is not counted."""
+    """Time the optimiser steps of `work`, the run's history written beside them.
+
+    The first, short one is not counted.
+    """
     policy, aim = load(folder), objective(work)
     made = items(warm_up(work) + timed(work))
     short = reference(policy, made[: work.batch], work)
@@ -65,14 +70,21 @@ def run(work: Workload, folder: Path) -> dict[str, Any]:
     reference_seconds = time.perf_counter() - began
     known = None if short is None or long is None else torch.cat([short, long])
     optimiser = Optimiser(dict(policy.named_parameters()), weight_decay=0.0, clip=CLIP)
-    clock = StepClock()
-    for first in range(0, len(made), work.batch):
-        place = slice(first, first + work.batch)
-        batch = Batch(made[place], None if known is None else known[place])
-        accumulate(policy, batch, aim, BUDGET)
-        optimiser.step(LR)
-        clock.tick()
+    with tempfile.TemporaryDirectory() as run_folder:
+        history = History(Path(run_folder), Batch(made, known), aim)
+        history.begin(-1)
+        clock, writing = StepClock(), []
+        for first in range(0, len(made), work.batch):
+            index = range(first, min(first + work.batch, len(made)))
+            batch = Batch(made, known).subset(index)
+            result = accumulate(policy, batch, aim, BUDGET)
+            optimiser.step(LR)
+            began = time.perf_counter()
+            history.append(first // work.batch + 1, index, result)
+            writing.append(time.perf_counter() - began)
+            clock.tick()
     return clock.measured() | {
+        "history_seconds": writing[1:],
         "reference_seconds": None if known is None else reference_seconds,
         "useful_flop": useful_flop(work),
         "digest": digest(timed(work)),

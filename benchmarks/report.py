@@ -133,7 +133,17 @@ def _reached(found: dict[str, Any]) -> list[str]:
         f"palate's useful work: {useful / 1e9:,.0f} GFLOP a step, {reached / 1e9:.1f} GFLOP/s, "
         f"{reached / rate:.0%} of the machine's {rate / 1e9:.1f} GFLOP/s",
         f"palate's runs, s/step: {apart}",
+        _history(found["palate"], palate["step"]),
     ]
+
+
+def _history(runs: list[dict[str, Any]], step: float) -> str:
+    """What writing each pair's margin and weight costs, which the step's time includes."""
+    written = [seconds for run in runs for seconds in run["history_seconds"]]
+    mean = sum(written) / len(written)
+    return f"history: {mean * 1e3:.1f} ms a step; a step with it to one without: " + (
+        f"{step / (step - mean):.4f}"
+    )
 
 
 def _ratio(ours: float | None, theirs: float | None) -> str:

@@ -41,9 +41,13 @@ class Handle:
 
 @dataclass
 class Disk:
-    """Operations are counted from 1.  `code` is an errno: the operation fails instead of dying."""
+    """Operations are counted from 1.  `code` is an errno: the operation fails instead of dying.
+
+    `file`: the first operation whose path holds this, instead of a number.
+    """
 
     at: int = 0
+    file: str = ""
     when: When = "never"
     code: int = 0
     log: list[tuple[str, str]] = field(default_factory=list)
@@ -64,6 +68,8 @@ class Disk:
         if self._dead:
             raise Crash
         self.log.append((name, str(path)))
+        if self.file and not self.at and self.file in str(path):
+            self.at = len(self.log)
         here = len(self.log) == self.at
         if here and self.code:
             raise OSError(self.code, os.strerror(self.code), str(path))

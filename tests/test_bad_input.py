@@ -213,6 +213,8 @@ def contents(out: Path) -> dict[str, bytes]:
 
 # ---- the disk
 
+LINES = ("/metrics.jsonl", "/history.jsonl")  # written in place, line by line
+
 
 @pytest.fixture(scope="module")
 def whole(model: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
@@ -233,7 +235,7 @@ def _put(disk: Disk, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     "at",
-    ["/run.json", "cache/reference/", "/best", "/step-0", "/step-2", "/metrics.jsonl", "/final"],
+    ["/run.json", "cache/reference/", "/best", "/step-0", "/step-2", *LINES, "/final"],
 )
 def test_a_full_disk_during_a_save_costs_nothing(
     model: Path,
@@ -245,9 +247,9 @@ def test_a_full_disk_during_a_save_costs_nothing(
 ) -> None:
     """The first write of each kind of file fails; the same command then ends in the same bytes."""
     good, done = whole
-    name = at.replace("/", "/.tmp-", 1) if at[0] == "/" and at != "/metrics.jsonl" else at
-    disk = Disk(at=next(n for n, path in enumerate(done, start=1) if name in path))
-    disk.code = errno.ENOSPC
+    name = at.replace("/", "/.tmp-", 1) if at[0] == "/" and at not in LINES else at
+    assert any(name in path for path in done)
+    disk = Disk(file=name, code=errno.ENOSPC)
     data, out = lines(tmp_path / "pairs.jsonl", PAIRS), tmp_path / "run"
     with monkeypatch.context() as patch:
         _put(disk, patch)

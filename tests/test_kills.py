@@ -96,6 +96,8 @@ def left(out: Path) -> dict[str, Any]:
         line.pop("items_per_second", None)
     record = json.loads((out / "run.json").read_text())
     kept = {key: record[key] for key in ("best_step", "evaluation", "finished", "plan")}
+    beside = [out / name for name in ("rows.jsonl", "history.jsonl")]
+    files |= {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in beside if p.exists()}
     return {"files": files, "metrics": lines, "record": kept}
 
 

@@ -28,7 +28,7 @@ LAYERS = (
     {"train"},
     {"objectives", "engine"},
     {"runs", "data"},
-    {"config", "stats"},
+    {"config", "stats", "glossary"},
     {"errors"},
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
@@ -41,10 +41,16 @@ TRAIN_FLAGS = f"""{ROW_FLAGS} --model --data --out --heldout --epochs --max-step
     --dtype --token-budget --grad-checkpoint --threads --eval-every --save-every --keep"""
 DRAW_FLAGS = "--temperature --top-p --max-new-tokens --seed"
 FLAGS = {
-    "sft": f"{TRAIN_FLAGS} --mean",
-    "dpo": f"{TRAIN_FLAGS} --beta --label-smoothing",
+    "sft": f"{TRAIN_FLAGS} --objective --mean",
+    "dpo": f"{TRAIN_FLAGS} --objective --beta --label-smoothing --sft-weight --option",
     "run": "",
     "score": f"{ROW_FLAGS} --json",
+    "explain": f"""{ROW_FLAGS} --objective --beta --option --reference --pair --detail
+    --prompt --chosen --rejected --over-time --html --json""",
+    "words": "",
+    "objectives": "--json",
+    "history": "--json --export --only --top",
+    "diagnose": "--json --prompts",
     "sample": f"{SHARED_FLAGS} {DRAW_FLAGS} --n --out --json",
     "chat": DRAW_FLAGS,
     "export": "--out",
@@ -125,7 +131,8 @@ def test_the_rule_itself(importer: str, target: str, wrong: bool) -> None:
 
 # ---- what never imports torch
 
-LIGHT = ["palate.config", "palate.config_file", "palate.runs.folder", "palate.cli"]
+LIGHT = ["palate.glossary", "palate.study.seen", "palate.study.sentences", "palate.report.explain"]
+LIGHT += ["palate.config", "palate.config_file", "palate.runs.folder", "palate.cli"]
 LIGHT += [f"palate.data.{path.stem}" for path in (SOURCE / "data").glob("*.py")]
 LIGHT += [f"palate.cli.{path.stem}" for path in (SOURCE / "cli").glob("*.py")]
 HEAVY = {"torch", "transformers", "tokenizers", "peft", "datasets", "pandas"}
@@ -228,6 +235,9 @@ def test_every_field_says_what_a_resume_may_do(kind: type[config.Model]) -> None
         assert kind.model_fields[field].description
 
 
+OF_OBJECTIVE = {"beta", "label_smoothing", "sft_weight", "option", "mean"}
+
+
 def fields_read() -> set[str]:
     """Attributes taken from anything that is called a config or options, outside config.py."""
     found = set()
@@ -242,7 +252,18 @@ def fields_read() -> set[str]:
 
 def test_every_field_is_read() -> None:
     fields = {field for kind in CONFIGS for field in kind.model_fields}
-    assert fields - fields_read() == set()
+    assert fields - fields_read() - OF_OBJECTIVE == set()
+
+
+def test_options_of_the_objective_are_handed_on() -> None:
+    """Through `objective_options` to `build`, which refuses what it does not know."""
+    paths = {"model": "m", "data": "d", "out": "o"}
+    asked = {"beta": 0.2, "label_smoothing": 0.1, "sft_weight": 0.3, "option": ("wpo=true",)}
+    found = config.DpoConfig.model_validate(paths | asked).objective_options
+    assert found == {"beta": 0.2, "label_smoothing": 0.1, "sft_weight": 0.3, "wpo": "true"}
+    assert config.SftConfig.model_validate(paths | {"mean": "sequence"}).objective_options == {
+        "mean": "sequence"
+    }
 
 
 # ---- documents
