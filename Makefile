@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test test-all demo bench demo-base
+.PHONY: help setup fix check test test-all demo bench demo-base claims docs
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -29,6 +29,12 @@ demo: setup  ## SFT, then DPO, on the embedded example
 
 bench: setup  ## palate against TRL: the same work, timed
 	$(BIN)/python -m pip install --quiet --editable ".[bench]" && $(BIN)/python benchmarks/against_trl.py
+
+docs: setup  ## what is written from the code: docs/objectives.md
+	$(BIN)/python -m pip install --quiet --editable ".[bench]" && $(BIN)/python scripts/objectives_docs.py
+
+claims: setup  ## what is said about SFT and DPO, measured: docs/claims.md
+	$(BIN)/python scripts/claims.py
 
 demo-base: setup  ## train the demo's tiny base model again
 	$(BIN)/python -m palate.demo.base
