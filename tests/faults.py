@@ -47,9 +47,9 @@ class Disk:
     """
 
     at: int = 0
-    file: str = ""
     when: When = "never"
     code: int = 0
+    file: str = ""
     log: list[tuple[str, str]] = field(default_factory=list)
     _dead: bool = False
     _paths: dict[int, str] = field(default_factory=dict)
