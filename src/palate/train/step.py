@@ -97,7 +97,8 @@ def accumulate(
         stop()
         scored = batch.read(objective, output)
         (objective.loss(scored).sum() / count).backward()
-        found.append((row, scored))
+        found.append((row, _detached(scored)))
+        del output, scored  # the graph must not outlive its row
     return _result(batch, objective, found)
 
 
@@ -134,11 +135,16 @@ def _outputs(
         yield row, policy(row, with_statistics=with_statistics)
 
 
+def _detached(scored: Scored) -> Scored:
+    sums = {name: values.detach() for name, values in scored.sums.items()}
+    return replace(scored, logps_IN=scored.logps_IN.detach(), sums=sums)
+
+
 def _result(batch: Batch, objective: Objective, found: Sequence[tuple[Row, Scored]]) -> Result:
     count = len(batch.items)
-    logps_IN = in_order([(row, scored.logps_IN.detach()) for row, scored in found], count)
+    logps_IN = in_order([(row, scored.logps_IN) for row, scored in found], count)
     sums = {
-        name: in_order([(row, scored.sums[name].detach()) for row, scored in found], count)
+        name: in_order([(row, scored.sums[name]) for row, scored in found], count)
         for name in objective.sums
     }
     scored = batch.scored(logps_IN, sums)
