@@ -25,13 +25,13 @@ from palate.engine.identity import cache_folder
 from palate.engine.model import load
 from palate.engine.policy import Plan, Policy
 from palate.engine.reference import Reference, reference_logps
-from palate.errors import CheckpointError, UsageError
+from palate.errors import UsageError
 from palate.objectives import OBJECTIVES, Objective, build
 from palate.study.reading import Reading, read_weights, sequence_logps
 from palate.study.replay import replayed, spread
 from palate.study.seen import Replay, Seen
 from palate.study.show import Shown, shown_row
-from palate.study.source import Opened, open_source
+from palate.study.source import Opened, check_reference, open_source, reference_of
 from palate.study.switch import switched
 from palate.study.tokens import Measured, measure
 from palate.train.events import Listener, Note, Working
@@ -200,14 +200,14 @@ def _reference_pass(
                 hint="Leave it out.",
             )
         return Compared()
-    name = options.reference or _own_reference(subject.record)
+    name = options.reference or reference_of(subject.record)
     if name is None:
         said = f"{model} is compared with itself, as before the first DPO step"
         listen(Note(f"no reference: {said}"))
         return Compared(sequence_logps(own))
     loaded = load(name)
     if options.reference is None and subject.record is not None:
-        _check_identity(name, loaded.identity, subject.record)
+        check_reference(name, loaded.identity, subject.record)
     loaded.model.eval()
     policy = Policy(loaded.model, subject.plan)
     about = Reference(loaded.identity, subject.budget, cache_folder() / "reference")
@@ -217,22 +217,6 @@ def _reference_pass(
 
     found = reference_logps(policy, subject.items, about, progress)
     return Compared(found.logps_IN, name, policy)
-
-
-def _own_reference(record: Mapping[str, Any] | None) -> str | None:
-    """What a DPO run was measured against: the model it started from."""
-    if record is None or record.get("reference") is None:
-        return None
-    return str(record["config"]["model"])
-
-
-def _check_identity(name: str, identity: str, record: Mapping[str, Any]) -> None:
-    if identity != record["reference"]:
-        raise CheckpointError(
-            f"{name} is not the reference that this run was trained against: "
-            f"its weights have changed.",
-            hint="Restore it; a margin against another model means nothing.",
-        )
 
 
 def _replay(

@@ -15,8 +15,7 @@ from palate.engine.model import load
 from palate.engine.policy import Plan, Policy
 from palate.engine.reference import Reference, reference_logps
 from palate.engine.scoring import score as score_items
-from palate.errors import CheckpointError
-from palate.study.source import Opened, open_source
+from palate.study.source import Opened, check_reference, open_source
 from palate.train.events import Listener, Note, Working
 
 NAMES = {1: ("",), 2: ("chosen_", "rejected_")}
@@ -103,12 +102,7 @@ def _reference(
     if opened.reference is None or opened.record is None:
         return None
     loaded = load(opened.reference)
-    if loaded.identity != opened.record["reference"]:
-        raise CheckpointError(
-            f"{opened.reference} is not the reference that this run was trained against: "
-            f"its weights have changed.",
-            hint="Restore it; a margin against another model means nothing.",
-        )
+    check_reference(opened.reference, loaded.identity, opened.record)
     loaded.model.eval()
     policy = Policy(loaded.model, plan)
     about = Reference(loaded.identity, opened.budget, cache_folder() / "reference")

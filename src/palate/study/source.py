@@ -1,6 +1,6 @@
 """A model to look at, with the rendering it was trained with: a run remembers its row options."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from palate.data.sources import parse_map, read_prompts
 from palate.engine.model import Loaded, load
 from palate.engine.policy import Policy
 from palate.engine.selfcheck import plan_for
-from palate.errors import PalateError, UsageError
+from palate.errors import CheckpointError, PalateError, UsageError
 from palate.runs.folder import Run
 from palate.train.defaults import TOKEN_BUDGET
 from palate.train.events import Listener, Note
@@ -31,10 +31,8 @@ class Opened:
 
     @property
     def reference(self) -> str | None:
-        """What a DPO run was measured against: the model it started from."""
-        if self.record is None or self.record.get("reference") is None:
-            return None
-        return str(self.record["config"]["model"])
+        """What a DPO run was measured against."""
+        return reference_of(self.record)
 
     @property
     def objective_options(self) -> dict[str, Any]:
@@ -62,6 +60,23 @@ def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:
     names = RowOptions.model_fields.keys() & type(options).model_fields.keys()
     rows = RowOptions(**{name: getattr(options, name) for name in names})
     return Opened(loaded, renderer_for(loaded, rows), record)
+
+
+def reference_of(record: Mapping[str, Any] | None) -> str | None:
+    """What a DPO run was measured against: the model it started from."""
+    if record is None or record.get("reference") is None:
+        return None
+    return str(record["config"]["model"])
+
+
+def check_reference(name: str, identity: str, record: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if this is no longer the model that the run was trained against."""
+    if identity != record["reference"]:
+        raise CheckpointError(
+            f"{name} is not the reference that this run was trained against: "
+            f"its weights have changed.",
+            hint="Restore it; a margin against another model means nothing.",
+        )
 
 
 def own_data(model: str) -> str:
