@@ -50,13 +50,13 @@ def _strength(facts: Facts, chosen: Side, rejected: Side) -> str:
     if share < LEARNT:
         said = "The model already tells these two apart"
     elif share > WRONG:
-        said = "The model clearly favours the rejected answer"
+        said = "Against the reference, the model has moved far to the rejected answer"
     elif margin == 0:
-        said = "The model does not yet favour either answer"
+        said = "Model and reference agree on this pair"
     elif margin > 0:
-        said = "The model leans to the chosen answer"
+        said = "Against the reference, the model has moved to the chosen answer"
     else:
-        said = "The model still leans to the rejected answer"
+        said = "Against the reference, the model has moved to the rejected answer"
     return f"{said}, so this pair pushes at {share:.0%} of full strength"
 
 
