@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from math import exp
 from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Annotated, Any
@@ -88,7 +89,7 @@ def _typed(options: ExplainOptions) -> tuple[str, str, str] | None:
 
 def _say_next(say: Any, model: str, file: str | None, seen: "Seen") -> None:
     command = f"palate explain {quote(model)}" + (f" {quote(file)}" if file else "")
-    heaviest = max(seen.rows, key=_mass, default=None)
+    heaviest = max(seen.rows, key=lambda row: row.mass, default=None)
     if heaviest is not None:
         say(f"next: {command} --pair {heaviest.number}")
         say(f"      {command} --html explain.html")
@@ -104,7 +105,7 @@ def _table(seen: "Seen") -> "Iterator[Text | str]":
 
     yield verdict(seen)
     yield ""
-    ranked = sorted(seen.rows, key=lambda row: -_mass(row))[:TOP]
+    ranked = sorted(seen.rows, key=lambda row: -row.mass)[:TOP]
     head = ["row", "line", "margin", "loss", "weight", "mass", "tokens", "prompt"]
     cells = [head]
     for row in ranked:
@@ -115,7 +116,7 @@ def _table(seen: "Seen") -> "Iterator[Text | str]":
                 "" if row.margin is None else signed(row.margin),
                 figure(row.loss),
                 figure(abs(row.sides[0].weight)),
-                figure(_mass(row)),
+                figure(row.mass),
                 "/".join(str(side.count) for side in row.sides),
                 safe(" ".join(row.prompt.split()))[:44],
             ]
@@ -126,10 +127,6 @@ def _table(seen: "Seen") -> "Iterator[Text | str]":
         yield "  ".join([*parts, line[-1]])
     if len(seen.rows) > TOP:
         yield f"the {TOP} of {len(seen.rows)} rows with the largest gradient mass"
-
-
-def _mass(row: "Row") -> float:
-    return sum(side.mass or 0.0 for side in row.sides)
 
 
 # ------------------------------------------------------------------ one row, token by token
@@ -199,10 +196,9 @@ def _pushed(sides: "Sequence[Side]") -> Iterator[str]:
                 continue
             other = next((a for a in token.alternatives if a.text != token.text), None)
             rather = "" if other is None else f"  else {_shown(other.text)} p {figure(other.p)}"
-            p = 2.718281828459045**token.logp
             yield (
                 f"{side.name} {arrow:4} {figure(token.logit_grad_norm):>9}  "
-                f"{_shown(token.text)} p {figure(p)}{rather}"
+                f"{_shown(token.text)} p {figure(exp(token.logp))}{rather}"
             )
 
 

@@ -126,7 +126,7 @@ def _gradient(row: Row, measure: str) -> float:
     """What the row adds to the gradient: its mass, or its weight where masses are missing."""
     if measure == "weight":
         return math.fsum(abs(side.weight) for side in row.sides)
-    return math.fsum(side.mass or 0.0 for side in row.sides)
+    return row.mass
 
 
 def _facts(seen: Seen) -> str:

@@ -76,6 +76,11 @@ class Row:
     shared: int = 0
     tag: str | None = None
 
+    @property
+    def mass(self) -> float:
+        """The pushes of all tokens of all sides."""
+        return sum(side.mass or 0.0 for side in self.sides)
+
     def as_json(self) -> dict[str, Any]:
         """The object that `palate explain --json` prints."""
         found: dict[str, Any] = {

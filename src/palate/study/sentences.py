@@ -136,7 +136,7 @@ def verdict(seen: Seen) -> str:
     count = len(seen.rows)
     if not count:
         return "No rows."
-    share = heaviest_share([sum(side.mass or 0.0 for side in row.sides) for row in seen.rows])
+    share = heaviest_share([row.mass for row in seen.rows])
     tail = f"the heaviest tenth carries {share:.0%} of the gradient's mass."
     if len(seen.rows[0].sides) != 2 or seen.objective != "dpo":
         noun = "pairs" if len(seen.rows[0].sides) == 2 else "rows"
