@@ -173,9 +173,15 @@ def test_nothing_follows_an_array(tmp_path: Path) -> None:
 # ------------------------------------------------------------------ containers and bytes
 
 BYTES = {
-    "gzip": (gzip.compress(b"{}"), "x.jsonl is gzip data. Unpack it first: gunzip x.jsonl"),
+    "gzip": (
+        gzip.compress(b"{}"),
+        "x.jsonl is gzip data. Unpack it first: gunzip < x.jsonl > unpacked.jsonl",
+    ),
     "zip": (b"PK\x03\x04....", "x.jsonl is zip data. Unpack it first: unzip x.jsonl"),
-    "zstd": (b"\x28\xb5\x2f\xfd..", "x.jsonl is zstd data. Unpack it first: unzstd x.jsonl"),
+    "zstd": (
+        b"\x28\xb5\x2f\xfd..",
+        "x.jsonl is zstd data. Unpack it first: unzstd < x.jsonl > unpacked.jsonl",
+    ),
     "parquet": (b"PAR1....", "x.jsonl is Parquet data. Rename it to x.parquet."),
     "utf-16": (
         '{"prompt": "p"}'.encode("utf-16"),
@@ -257,11 +263,13 @@ MESSAGES: list[tuple[Any, str]] = [
     (
         [{"from": "human", "value": "q"}, ANSWER],
         "message 1 has 'from' and 'value' (ShareGPT)."
-        " Rename from -> role (human -> user, gpt -> assistant) and value -> content.",
+        " Use --format sharegpt, or rename from -> role (human -> user, gpt -> assistant)"
+        " and value -> content.",
     ),
     (
         [{"role": "human", "content": "q"}, ANSWER],
-        "message 1 has role 'human'. Allowed: system, user, assistant, tool.",
+        "message 1 has role 'human'. Allowed: system, user, assistant, tool."
+        " ShareGPT file? Use --format sharegpt.",
     ),
     (
         [USER, {"content": "a"}],
@@ -277,8 +285,8 @@ MESSAGES: list[tuple[Any, str]] = [
         "message 2 content is null (tool call?). Text is required here.",
     ),
     (
-        [USER, {"role": "assistant", "content": [{"type": "text", "text": "a"}]}],
-        "message 2 content is a list. Text is required here.",
+        [USER, {"role": "assistant", "content": [{"type": "image_url", "image_url": {}}]}],
+        "message 2 holds a part of type 'image_url'. palate reads text alone; remove the row.",
     ),
     ([USER, {"role": "assistant"}], "message 2 has no content. Text is required here."),
     (

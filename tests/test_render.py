@@ -365,7 +365,8 @@ def test_the_odd_template_of_qwen2(shared_data: Path) -> None:
 
 
 def test_real_conversations_render(shared_data: Path) -> None:
-    rows = read(str(shared_data / "llamafactory/kto_en_demo.json"), kind="sft").rows[:60]
+    path = str(shared_data / "llamafactory/kto_en_demo.json")
+    rows = read(path, kind="sft", mapping={"messages": "messages"}).rows[:60]
     tokenizer = real(str(shared_data / "tokenizers/qwen2"))
     for row, item in zip(rows, run(tokenizer, *rows).items):
         assert isinstance(row.completion, tuple)

@@ -63,6 +63,12 @@ class PromptOptions(Model):
     """How a prompt is read and written out; `model_fields_set` tells what the user asked for."""
 
     map: tuple[str, ...] = frozen((), "rename fields: prompt=mr,completion=human")
+    format: str = free(
+        "auto",
+        "whose fields the data has, told by its first row if auto: palate, sharegpt,"
+        " llamafactory, alpaca, alpaca-pairs, alpaca-kto, hh, openai, openai-pairs,"
+        " ultrafeedback-binarized, ultrafeedback, scored, stack-exchange, kto",
+    )
     join: str | None = frozen(
         None,
         "between a plain prompt and completion (default: a newline if the seam has no white space)",
@@ -201,6 +207,17 @@ class ExplainOptions(RowOptions):
         if None in given and any(given):
             raise ValueError("a pair typed in needs --prompt, --chosen and --rejected")
         return self
+
+
+class DoctorOptions(RowOptions):
+    """`palate doctor`.  Nothing here is resumed, so all of it is free."""
+
+    model: str | None = free(None, "also ask this model: a run of palate, or any Hugging Face one")
+    heldout: str | None = free(None, "file that will be evaluated on: is any of it in here too?")
+    samples: str | None = free(
+        None, "prompts that the model writes texts for (default: 64; 0: none), or a file of them"
+    )
+    beta: float | None = free(None, "the beta you will train with (default: 0.1)", gt=0)
 
 
 class DrawOptions(Model):

@@ -11,11 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from palate.data.container import undecodable
-from palate.data.decode import Found, Record, decode
+from palate.data.decode import NESTING_LIMIT, Found, Record, decode, patient
 from palate.data.jsonl import SIZE_LIMIT, Tally
 from palate.errors import Problem
 
 _CHUNK = 1 << 16
+_HOPELESS = 10 * NESTING_LIMIT
 _OUTSIDE = re.compile(r'["{}\[\],#\n]')
 _INSIDE = re.compile(r'["\\\n]')
 _COMMENT = re.compile(r"\n")
@@ -23,6 +24,10 @@ _COMMENT = re.compile(r"\n")
 
 def read_array(path: Path, tally: Tally) -> Iterator[Found]:
     """Every element and every fault, in file order."""
+    return patient(str(path), _found(path, tally))
+
+
+def _found(path: Path, tally: Tally) -> Iterator[Found]:
     tally.array = True
     row, shown = 0, 0
     for element in _elements(path, tally):
@@ -110,6 +115,11 @@ def _elements(path: Path, tally: Tally) -> Iterator[tuple[int, str] | Problem]:
             yield from _after(path, scan.line, rest)
             if rest.strip():
                 return
+        elif scan.depth > _HOPELESS:
+            what = f"is nested more than {_HOPELESS} deep (limit {NESTING_LIMIT})"
+            todo = "Is a bracket missing? The rest was not read."
+            yield Problem(str(path), scan.begun, "", what, todo)
+            return
         elif scan.size > SIZE_LIMIT:
             what = f"holds an element of more than {SIZE_LIMIT / 2**20:.0f} MB"
             todo = "Is a quote or bracket missing?"

@@ -15,10 +15,24 @@ from palate.data.rows import Conversation, Message, Text
 from palate.errors import Problem
 
 VERDICTS = {1: 1.0, 0: -1.0, -1: -1.0}
+EXTRAS = ("tag", "reason", "shown", "seconds", "judge", "id", "again", "audit", "created")
 ROLES = ("system", "user", "assistant", "tool")
+SHAREGPT_ROLES = {
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "assistant": "assistant",
+    "chatgpt": "assistant",
+    "bing": "assistant",
+    "bard": "assistant",
+    "system": "system",
+    "tool": "tool",
+    "observation": "tool",
+    "function_response": "tool",
+}
 REMOVE = "Remove the row."
 ONE_FORM = "Use one form per file."
-_SHAREGPT = "Rename from -> role (human -> user, gpt -> assistant) and value -> content."
+_RENAME = "ename from -> role (human -> user, gpt -> assistant) and value -> content."
 
 
 @dataclass(slots=True)
@@ -29,6 +43,7 @@ class Seen:
     ignored: dict[str, None] = field(default_factory=dict)
     forms: dict[str, tuple[bool, int, int]] = field(default_factory=dict)
     missing: dict[tuple[str, ...], tuple[str, str]] = field(default_factory=dict)
+    advice: str = ""
 
 
 @dataclass(slots=True)
@@ -39,6 +54,7 @@ class Fields:
     wanted: tuple[str, ...]
     mapping: Mapping[str, str]
     seen: Seen
+    names: Mapping[str, str] = field(default_factory=dict)
     sound: bool = True
 
     def name(self, wanted: str) -> str:
@@ -48,13 +64,13 @@ class Fields:
     def fault(self, wanted: str, what: str, todo: str) -> None:
         """Note one thing wrong with this record."""
         self.sound = False
-        name = self.name(wanted)
+        name = self.names.get(wanted, self.name(wanted))
         self.seen.problems.append(Problem(self.record.path, self.record.line, name, what, todo))
 
     def note_ignored(self) -> None:
         """Note the fields that nobody asks for."""
         used = {self.name(wanted) for wanted in self.wanted}
-        used |= {"tag"} if "rejected" in self.wanted else set()
+        used |= set(EXTRAS) if "rejected" in self.wanted else set()
         self.seen.ignored.update(
             dict.fromkeys(name for name in self.record.fields if name not in used)
         )
@@ -136,7 +152,8 @@ class Fields:
         found = self.record.fields
         known = (wanted, *found)
         if known not in self.seen.missing:
-            self.seen.missing[known] = missing(wanted, found, self.wanted, self.mapping)
+            what, todo = missing(wanted, found, self.wanted, self.mapping)
+            self.seen.missing[known] = what, f"{todo}{self.seen.advice}"
         self.fault(wanted, *self.seen.missing[known])
 
     def _same_form(self, wanted: str, value: str | list[Any]) -> bool:
@@ -162,18 +179,21 @@ class Fields:
 
     def _message(self, wanted: str, number: int, value: Any) -> Message | None:
         """One turn; notes what is wrong with it."""
-        where = f"message {number}"
+        where, whole = f"message {number}", wanted == "messages"
         if not isinstance(value, dict):
             todo = 'Write {"role": "user", "content": "..."}.'
             self.fault(wanted, f"{where} is {kind(value)}, expected role and content", todo)
         elif "role" not in value and "from" in value:
-            self.fault(wanted, f"{where} has 'from' and 'value' (ShareGPT)", _SHAREGPT)
+            todo = f"Use --format sharegpt, or r{_RENAME}" if whole else f"R{_RENAME}"
+            self.fault(wanted, f"{where} has 'from' and 'value' (ShareGPT)", todo)
         elif not isinstance(value.get("role"), str):
             found = ", ".join(map(str, value))
             todo = f"Give it one of: {', '.join(ROLES)}."
             self.fault(wanted, f"{where} has no role (found: {found})", todo)
         elif value["role"] not in ROLES:
             todo = f"Allowed: {', '.join(ROLES)}."
+            if whole and value["role"] in SHAREGPT_ROLES:
+                todo += " ShareGPT file? Use --format sharegpt."
             self.fault(wanted, f"{where} has role '{value['role']}'", todo)
         elif not isinstance(value.get("content"), str):
             self._no_text(wanted, where, value)
@@ -195,4 +215,6 @@ class Fields:
             what = f"{where} content is null (tool call?)"
         else:
             what = f"{where} content is {kind(content)}"
-        self.fault(wanted, what, "Text is required here.")
+        parts = wanted == "messages" and isinstance(content, list)
+        more = " Are these parts of text? Use --format openai." if parts else ""
+        self.fault(wanted, what, f"Text is required here.{more}")

@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from palate.data.fields import ONE_FORM, REMOVE, Fields
+from palate.data.fields import ONE_FORM, REMOVE, VERDICTS, Fields
 from palate.data.proposals import propose
 from palate.data.rows import Conversation, Example, Message, Origin, Pair, Text
 from palate.errors import DataError, Problem
@@ -20,8 +20,24 @@ _PAIRS = (("prompt", "chosen", "rejected"), ("chosen", "rejected"))
 _ASSISTANT_LAST = "The last turn must be the assistant's."
 
 
+def judged(found: Mapping[str, Any]) -> str | None:
+    """The field that a thumb up or down is about, if there is one."""
+    label = found.get("label")
+    if type(label) not in (bool, int) or label not in VERDICTS:
+        return None
+    return next((name for name in ("completion", "messages") if name in found), None)
+
+
 def sft_form(found: Mapping[str, Any], mapping: Mapping[str, str], path: str) -> tuple[str, ...]:
-    """The fields of an SFT file, from `--map` and its first record."""
+    """The fields of an SFT file, from `--map` and its first record.  Refuses verdicts, pairs."""
+    about = None if mapping else judged(found)
+    if about is not None:
+        what = f"holds single verdicts: it has '{about}' and 'label'"
+        todo = (
+            "Imitation would copy the bad ones too: use palate dpo --objective kto,"
+            f" or --map {about}={about} to imitate them all."
+        )
+        raise DataError([Problem(path, 0, "", what, todo)])
     for form in _SFT:
         if form[-1] in mapping or form[-1] in found:
             return form

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from palate.data.container import UTF8_MARK, Lines
-from palate.data.decode import Found, Record, decode
+from palate.data.decode import NESTING_LIMIT, Found, Record, decode, patient, too_deep
 from palate.errors import Problem
 
 SIZE_LIMIT = 16 * 1024 * 1024
-_TOKENS = re.compile(r'"(?:[^"\\]|\\.)*"|["{}\[\]]')
+_BLANK_LIMIT = 1_000_000
+_TOKENS = re.compile(r'"(?:[^"\\]++|\\.)*+"|["{}\[\]]')
 _COPY = "Copy the file again, or close the object."
 
 
@@ -29,6 +30,7 @@ class Tally:
     spread: int = 0
     array: bool = False
     mark: bool = False
+    carriage: int = 0
 
     def notes(self, name: str) -> tuple[str, ...]:
         """Each thing said once."""
@@ -41,6 +43,8 @@ class Tally:
         parts = [f"{n} {noun}{'s' * (n > 1)}{what}" for n, noun, what in met if n]
         if parts and not self.array:
             notes.append(f"{name}: read as written by hand ({', '.join(parts)})")
+        if self.carriage:
+            notes.append(f"{name}: {self.carriage:,} lines end in CRLF, which is fine")
         if self.mark:
             notes.append(f"{name}: starts with a UTF-8 byte order mark, skipped")
         return tuple(notes)
@@ -59,22 +63,33 @@ def is_array(path: Path, tally: Tally) -> bool:
         tally.mark = file.read(3) == UTF8_MARK
         file.seek(3 if tally.mark else 0)
         comment = False
-        while piece := file.readline(4096):
-            text = piece.lstrip()
-            comment = comment or text.startswith(b"#")
-            if text and not comment:
-                return text.startswith(b"[")
-            comment = comment and not piece.endswith(b"\n")
+        while block := file.read(1 << 16):
+            while block:
+                if comment:
+                    comment, block = b"\n" not in block, block.partition(b"\n")[2]
+                block = block.lstrip()
+                if block and not comment and not block.startswith(b"#"):
+                    return block.startswith(b"[")
+                comment = comment or bool(block)
     return False
 
 
 def read_objects(path: Path, tally: Tally) -> Iterator[Found]:
     """Objects that each start on a line of their own, and the faults, in file order."""
-    lines = _Pushable(path)
+    return patient(str(path), _objects(path, tally))
+
+
+def _objects(path: Path, tally: Tally) -> Iterator[Found]:
+    lines = _Pushable(path, tally)
     while (line := lines.next()) is not None:
         if isinstance(line, Problem):
             yield line
-        elif not tally.skips(line):
+        elif tally.skips(line):
+            if tally.blank + tally.comments > _BLANK_LIMIT and not tally.rows:
+                what = f"has {_BLANK_LIMIT:,} blank or comment lines before its first object"
+                yield Problem(str(path), 0, "", what, "Is this the right file?")
+                return
+        else:
             start = lines.number
             text = line if _complete(line) else _gather(line, lines, tally)
             if isinstance(text, Problem):
@@ -91,8 +106,8 @@ def read_objects(path: Path, tally: Tally) -> Iterator[Found]:
 class _Pushable:
     """The lines of a file, one at a time, with one line of push-back."""
 
-    def __init__(self, path: Path) -> None:
-        self.path, self.number = str(path), 0
+    def __init__(self, path: Path, tally: Tally) -> None:
+        self.path, self.number, self._tally = str(path), 0, tally
         self._lines = iter(Lines(path, SIZE_LIMIT))
         self._again: list[str | Problem] = []
 
@@ -101,7 +116,9 @@ class _Pushable:
         self.number += 1
         if self._again:
             return self._again.pop()
-        return next(self._lines, (0, None))[1]
+        line = next(self._lines, (0, None))[1]
+        self._tally.carriage += isinstance(line, str) and line.endswith("\r\n")
+        return line
 
     def push(self, line: str | Problem) -> None:
         """Give the latest line back."""
@@ -116,13 +133,19 @@ def _complete(line: str) -> bool:
 
 
 def _brackets(text: str, stack: list[str]) -> list[str] | None:
-    """Open brackets after this text, innermost last; None if a string does not end on its line."""
+    """Open brackets after this text, innermost last; None if a string does not end on its line.
+
+    Goes no further where they are too deep.
+    """
     stack = list(stack)
-    for token in _TOKENS.findall(text):
+    for found in _TOKENS.finditer(text):
+        token = found.group()
         if token == '"':
             return None
         if token in "{[":
             stack.append(token)
+            if len(stack) > NESTING_LIMIT + 1:
+                break
         elif token in "}]" and stack:
             stack.pop()
     return stack
@@ -134,6 +157,8 @@ def _gather(first: str, lines: _Pushable, tally: Tally) -> str | Problem:
     stack = _brackets(first, [])
     last = first.rstrip()[-1:]
     while stack:
+        if len(stack) > NESTING_LIMIT + 1:
+            return Problem(lines.path, start, *too_deep())
         following = lines.next()
         if not isinstance(following, str):
             what = "is cut off: the file ends inside an object"

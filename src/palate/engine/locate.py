@@ -12,6 +12,11 @@ from pathlib import Path
 from typing import Any
 
 from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+)
 
 from palate.engine.identity import weight_files
 from palate.errors import ModelError
@@ -84,11 +89,27 @@ def _download(hub_id: str, *, trust_remote_code: bool) -> Path:
     try:
         return Path(snapshot_download(hub_id, allow_patterns=files, ignore_patterns=_HUB_LEFT))
     except (OSError, ValueError) as error:
-        reason = str(error).strip().splitlines()[0]
         raise ModelError(
-            f"'{hub_id}' is not a folder, and cannot be had from the hub: {reason}",
-            hint=_near(Path(hub_id)),
+            f"'{hub_id}' is not a folder, and cannot be had from the hub: {_reason(error)}.",
+            hint=_hint(error, hub_id),
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """Why the hub gave nothing, in words; huggingface_hub's own go over many lines."""
+    if isinstance(error, GatedRepoError):
+        return "its licence has to be accepted first"
+    if isinstance(error, RepositoryNotFoundError):
+        return "it has no such model, or a private one"
+    if isinstance(error, LocalEntryNotFoundError | ConnectionError):
+        return "the hub cannot be reached, and the model was not downloaded before"
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".:")
+
+
+def _hint(error: Exception, hub_id: str) -> str:
+    if isinstance(error, GatedRepoError):
+        return f"Accept it at https://huggingface.co/{hub_id}, then: hf auth login"
+    return _near(Path(hub_id))
 
 
 def _near(path: Path) -> str:

@@ -136,7 +136,7 @@ def _rows(
 ) -> Sequence[FileRow]:
     if not isinstance(source, str):
         return source
-    found: Any = read(source, kind=kind, mapping=parse_map(options.map))
+    found: Any = read(source, kind=kind, mapping=parse_map(options.map), format=options.format)
     for note in found.notes:
         listen(Note(note))
     rows: Sequence[FileRow] = found.rows
@@ -149,12 +149,15 @@ def _objective(
     """The one asked for; else the run's own if the file fits it; else DPO for pairs, or SFT."""
     if options.objective is not None:
         return build(options.objective, **options.objective_options)
-    kind = sniff(source, parse_map(options.map)) if isinstance(source, str) else "pairs"
+    kind: Kind = "pairs"
+    if isinstance(source, str):
+        kind = sniff(source, parse_map(options.map), options.format)
     made = None if opened.record is None else opened.record["objective"]
     fits = made is not None and READ_AS[OBJECTIVES[made["name"]].items] == kind
     if made is not None and fits:
         return build(made["name"], **{**made["options"], **options.objective_options})
-    return build("dpo" if kind == "pairs" else "sft", **options.objective_options)
+    default = {"pairs": "dpo", "labelled": "kto"}.get(kind, "sft")
+    return build(default, **options.objective_options)
 
 
 def _check_pair(options: ExplainOptions, count: int) -> None:

@@ -58,8 +58,11 @@ class ScoredRow:
 def score(model: str, data: str, options: RowOptions, listen: Listener) -> tuple[ScoredRow, ...]:
     """Score every row of `data`.  Raises DataError, ModelError, CheckpointError."""
     mapping = parse_map(options.map)
-    kind = sniff(data, mapping)
-    rows: Any = read(data, kind=kind, mapping=mapping).rows
+    kind = sniff(data, mapping, options.format)
+    found: Any = read(data, kind=kind, mapping=mapping, format=options.format)
+    for note in found.notes:
+        listen(Note(note))
+    rows = found.rows
     opened = open_source(model, options, listen)
     rendered = render(rows, opened.renderer, options)
     for note in rendered.notes:
@@ -68,18 +71,18 @@ def score(model: str, data: str, options: RowOptions, listen: Listener) -> tuple
     with torch.enable_grad():
         policy = opened.policy(items)
     listen(Note(f"fast path: {policy.plan}", warning=bool(policy.plan.reasons)))
-    found = _in_parts(policy, items, opened.budget, listen)
+    logps = _in_parts(policy, items, opened.budget, listen)
     reference = _reference(opened, items, policy.plan, listen)
     beta = opened.objective_options.get("beta")
     return tuple(
         ScoredRow(
             item.origin.line,
-            tuple(logps),
+            tuple(of_row),
             tuple(s.scored for s in item.sequences),
             None if reference is None else tuple(reference[place]),
             beta,
         )
-        for place, (item, logps) in enumerate(zip(items, found, strict=True))
+        for place, (item, of_row) in enumerate(zip(items, logps, strict=True))
     )
 
 

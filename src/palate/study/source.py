@@ -97,7 +97,8 @@ def own_prompts(model: str, count: int = 8) -> tuple[str, ...]:
         return ()
     config = Run.read(path)["config"]
     try:
-        rows = read_prompts(config["data"], mapping=parse_map(config["map"])).rows
+        mapping, form = parse_map(config["map"]), config.get("format", "auto")
+        rows = read_prompts(config["data"], mapping=mapping, format=form).rows
     except PalateError:
         return ()
     texts = [row.prompt for row in rows[:count] if row.prompt]

@@ -20,7 +20,7 @@ def sample(
 
     Each text is a function of (seed, prompt, index) alone; `id` is a hash of what made it.
     """
-    found = read_prompts(prompts, mapping=parse_map(config.map))
+    found = read_prompts(prompts, mapping=parse_map(config.map), format=config.format)
     for note in found.notes:
         listen(Note(note))
     opened = open_source(model, config, listen)
@@ -31,7 +31,10 @@ def sample(
     def progress(done: int, total: int) -> None:
         listen(Working("sampling", done, total))
 
-    about = {**config.model_dump(mode="json", exclude={"map"}), "model": opened.loaded.identity}
+    about = {
+        **config.model_dump(mode="json", exclude={"map", "format"}),
+        "model": opened.loaded.identity,
+    }
     records = []
     for text in draw(opened.loaded, ids, settings, seed=config.seed, progress=progress):
         prompt = _plain(texts[text.prompt_index])

@@ -43,10 +43,9 @@ class Rows:
 
 def read_rows(config: TrainConfig, kind: Kind, listen: Listener) -> Rows:
     """Read and split.  Raises DataError with every problem of every file."""
-    mapping = parse_map(config.map)
-    found = _read(config.data, kind, mapping, listen)
+    found = _read(config.data, kind, config, listen)
     if config.heldout is not None:
-        heldout = _read(config.heldout, kind, mapping, listen)
+        heldout = _read(config.heldout, kind, config, listen)
         return Rows(found.rows, heldout.rows, f"{found.digest}+{heldout.digest}")
     prompts = len({_prompt(row) for row in found.rows})
     if prompts < MIN_HELDOUT_PROMPTS:
@@ -117,8 +116,8 @@ def use_threads(threads: int | None) -> int:
     return torch.get_num_threads()
 
 
-def _read(source: str, kind: Kind, mapping: dict[str, str], listen: Listener) -> Dataset[Any]:
-    found = read(source, kind=kind, mapping=mapping)
+def _read(source: str, kind: Kind, config: TrainConfig, listen: Listener) -> Dataset[Any]:
+    found = read(source, kind=kind, mapping=parse_map(config.map), format=config.format)
     for note in found.notes:
         listen(Note(note))
     return found
