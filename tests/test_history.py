@@ -185,14 +185,14 @@ def test_other_objectives(
         ([0.0], "once"),
         ([0.0, 2.5], "at-once"),
         ([2.5, 0.5], "at-once"),
-        ([0.0, 0.5, 3.0], "learnt"),
-        ([0.05, -0.05, 0.2], "learnt"),
+        ([0.0, 0.5, 3.0], "gained"),
+        ([0.05, -0.05, 0.2], "gained"),
         ([-0.3, 0.2], "flipped"),
         ([3.0, -0.3, 0.2], "flipped"),
         ([0.0, 0.05], "never"),
         ([-1.0, -2.0], "never"),
-        ([0.2, -0.2], "unlearnt"),
-        ([0.2, 0.05], "unlearnt"),
+        ([0.2, -0.2], "lost"),
+        ([0.2, 0.05], "lost"),
     ],
 )
 def test_classes(margins: list[float], kind: str) -> None:
@@ -211,7 +211,7 @@ def test_the_history_adds_up(place: Path) -> None:
     found = read_history(place / "run")
     assert found.ranks and len(found.met) == len(found.rows)
     assert found.push_of(found.rows) == pytest.approx(1)
-    kinds = ("at-once", "learnt", "flipped", "never", "unlearnt", "once")
+    kinds = ("at-once", "gained", "flipped", "never", "lost", "once")
     assert sum(len(found.of([kind])) for kind in kinds) == len(found.rows)
     heavy = found.heaviest(3)
     assert heavy[0].push >= heavy[1].push >= heavy[2].push
@@ -258,7 +258,7 @@ def test_a_damaged_history_says_so(place: Path, tmp_path: Path) -> None:
 def test_the_page(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.run(["history", str(place / "run")]) == 0
     said = capsys.readouterr().out
-    assert "pairs were learnt" in said.splitlines()[0]
+    assert "pairs ended ranked right" in said.splitlines()[0]
     assert "half of it came from" in said and "next: palate" in said
     assert "river" in said and "station" in said
 
@@ -274,7 +274,7 @@ def test_export_can_be_trained_on_again(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "repair.jsonl"
-    kinds = "at-once,learnt,flipped,never,unlearnt"
+    kinds = "at-once,gained,flipped,never,lost"
     words = ["history", str(place / "run"), "--export", str(out), "--only", kinds]
     assert cli.run(words) == 0
     rows = lines(out)

@@ -41,6 +41,11 @@ GLOSSARY: dict[str, str] = {
     "the keys and values that later tokens read.",
     "first divergence": "The first token that differs. Both sides see the same context there, so "
     "their pushes add up to one token up and one down, nothing else: length weight times sqrt(2).",
+    "learnt": "A pair whose weight is below a tenth of full: little is left to push. A pair may be "
+    "ranked right long before.",
+    "class": "What became of a pair in training, by the margins that its steps met. Ended ranked "
+    "right: at-once, gained, or flipped (it was clearly wrong before). Not: never, or lost (it was "
+    "right before). Once: met a single time.",
     "regime": "learnt (weight below a tenth of full), undecided, or wrong (above nine tenths).",
     "accuracy": "Share of held-out pairs whose margin is above 0; ties count half.",
     "displacement": "Chosen and rejected both become less likely, and what gains is neither.",

@@ -1,4 +1,4 @@
-"""`palate words`: the glossary, one word or all of them."""
+"""`palate words`: the glossary, one term or all of them."""
 
 import textwrap
 from difflib import get_close_matches
@@ -6,26 +6,27 @@ from difflib import get_close_matches
 from palate.errors import UsageError
 
 
-def words(term: str | None = None, /) -> None:
+def words(*term: str) -> None:
     """What a word means here.
 
     Parameters
     ----------
     term:
-        one word; all of them if it is left out
+        a word or several, such as gradient mass; all of them if it is left out
     """
     from palate.glossary import GLOSSARY
 
-    if term is None:
+    if not term:
         for name, meaning in GLOSSARY.items():
             print(_entry(name, meaning))
         return
+    wanted = " ".join(term).lower()
     known = {name.lower(): name for name in GLOSSARY}
-    if term.lower() not in known:
-        near = get_close_matches(term.lower(), known, 1)
+    if wanted not in known:
+        near = get_close_matches(wanted, known, 1)
         hint = f"Did you mean '{known[near[0]]}'?" if near else f"The words: {', '.join(GLOSSARY)}."
-        raise UsageError(f"'{term}' is not in the glossary.", hint=hint)
-    name = known[term.lower()]
+        raise UsageError(f"'{wanted}' is not in the glossary.", hint=hint)
+    name = known[wanted]
     print(_entry(name, GLOSSARY[name]))
 
 

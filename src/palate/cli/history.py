@@ -1,4 +1,4 @@
-"""`palate history`: which pairs were learnt, which were not, and where the push went.
+"""`palate history`: which pairs ended ranked right, which did not, and where the push went.
 
 No model is loaded.  With `--json` stdout holds one JSON object per row and nothing else.
 """
@@ -21,7 +21,7 @@ def history(
     *,
     json: bool = False,
     export: Path | None = None,
-    only: str = "never,unlearnt",
+    only: str = "never,lost",
     top: int = 5,
 ) -> None:
     """What became of each pair of a run.
@@ -35,7 +35,7 @@ def history(
     export:
         write the pairs of --only to this file, as the original has them, to mend and judge again
     only:
-        classes to export: at-once, learnt, flipped, never, unlearnt, once
+        classes to export: at-once, gained, flipped, never, lost, once (palate words class)
     top:
         how many of the heaviest pairs are shown
     """
@@ -106,6 +106,7 @@ def _page(found: "RunHistory", top: int) -> Iterator[str]:
 def _verdict(found: "RunHistory") -> str:
     """One sentence that holds it all."""
     from palate import stats
+    from palate.study.history import RIGHT
 
     met = found.met
     if not found.ranks:
@@ -118,18 +119,16 @@ def _verdict(found: "RunHistory") -> str:
             f"each of {len(met)} pairs was met once: the margin favoured chosen in "
             f"{stats.share(right, len(met)).percent()} of them when they were met"
         )
-    good = sum(row.kind in ("at-once", "learnt", "flipped") for row in judged)
-    parts = [f"{stats.share(good, len(judged)).percent()} of {len(judged)} pairs were learnt"]
-    told = {
-        "at-once": "at once",
-        "flipped": "turned late",
-        "never": "never",
-        "unlearnt": "lost again",
-    }
-    for kind, words in told.items():
-        count = sum(row.kind == kind for row in judged)
-        parts += [f"{count} {words}"] if count else []
-    return ", ".join(parts)
+    good = sum(row.kind in RIGHT for row in judged)
+    told = f"{stats.share(good, len(judged)).percent()} of {len(judged)} pairs ended ranked right"
+    ended, missed = _counts(judged, RIGHT), _counts(judged, ("never", "lost"))
+    return told + (f" ({ended})" if ended else "") + (f"; {missed}" if missed else "")
+
+
+def _counts(rows: "Sequence[PairHistory]", kinds: Sequence[str]) -> str:
+    """`30 at once, 12 flipped`: those classes that any row is in."""
+    found = {kind: sum(row.kind == kind for row in rows) for kind in kinds}
+    return ", ".join(f"{count} {kind.replace('-', ' ')}" for kind, count in found.items() if count)
 
 
 def _kinds_of(found: "RunHistory") -> list[Cells]:
@@ -222,7 +221,7 @@ def _export(out: Path, found: "RunHistory", kinds: Sequence[str], fields: "Recor
 
 def _next(found: "RunHistory", run: Path, export: Path | None) -> Iterator[str]:
     data = found.record["config"]["data"]
-    if export is None and found.of(["never", "unlearnt"]):
+    if export is None and found.of(["never", "lost"]):
         yield f"palate history {quote(str(run))} --export repair.jsonl"
     yield f"palate diagnose {quote(str(run))}"
     yield f"palate score {quote(str(run))} {quote(data)}"

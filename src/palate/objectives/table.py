@@ -8,6 +8,7 @@ chosen, l rejected; m = β (Δ_w − Δ_l); σ the logistic function.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import Any
 
 from torch import Tensor
@@ -237,8 +238,11 @@ OBJECTIVES: dict[str, Spec] = {
 def spec_of(name: str) -> Spec:
     """The row of that name.  Raises UsageError naming those there are."""
     if name not in OBJECTIVES:
+        near = get_close_matches(name, OBJECTIVES, 1)
+        meant = f"Did you mean {near[0]}? " if near else ""
         raise UsageError(
-            f"there is no objective '{name}'.", hint=f"Choose one of: {', '.join(OBJECTIVES)}."
+            f"there is no objective '{name}'.",
+            hint=f"{meant}Choose one of: {', '.join(OBJECTIVES)}.",
         )
     return OBJECTIVES[name]
 

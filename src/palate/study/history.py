@@ -17,17 +17,18 @@ from palate.errors import CheckpointError, PalateError, UsageError
 from palate.runs.folder import Metrics, Run
 from palate.train.history import HISTORY, ROWS
 
-Class = Literal["at-once", "learnt", "flipped", "never", "unlearnt", "once"]
+Class = Literal["at-once", "gained", "flipped", "never", "lost", "once"]
 CLEAR = 0.1
+RIGHT: tuple[Class, ...] = ("at-once", "gained", "flipped")
 SURE = math.log(9)
 KINDS: tuple[Literal["pairs", "labelled", "ranked"], ...] = ("pairs", "labelled", "ranked")
 TAGS = ("tag", "tags", "category")
 MEANING: dict[Class, str] = {
     "at-once": f"margin above {SURE:.1f} by the second meeting: too easy to teach much",
-    "learnt": f"margin above {CLEAR} at the last meeting, and never below −{CLEAR} before",
+    "gained": f"margin above {CLEAR} at the last meeting, and never below −{CLEAR} before",
     "flipped": f"below −{CLEAR} at one meeting, above {CLEAR} at the last: wrong, then right",
     "never": f"not above {CLEAR} at the last meeting, nor at any before",
-    "unlearnt": f"above {CLEAR} at one meeting, no longer at the last: right, then lost",
+    "lost": f"above {CLEAR} at one meeting, no longer at the last: right, then lost",
     "once": "met once, before its own step: nothing can be said",
 }
 
@@ -129,8 +130,8 @@ def classify(margins: Sequence[float]) -> Class:
     if margins[-1] > CLEAR:
         if max(margins[:2]) > SURE and min(margins) >= -CLEAR:
             return "at-once"
-        return "flipped" if min(margins[:-1]) < -CLEAR else "learnt"
-    return "unlearnt" if was_right else "never"
+        return "flipped" if min(margins[:-1]) < -CLEAR else "gained"
+    return "lost" if was_right else "never"
 
 
 def spread(pushes: Sequence[float]) -> Spread:
@@ -215,10 +216,11 @@ def original_rows(history: RunHistory) -> Records | str:
     """(path, line) -> the fields of the file, or why they cannot be had any more."""
     config = history.record["config"]
     data, mapping = config["data"], parse_map(config["map"])
+    form = config.get("format", "auto")
     was, why, changed = str(history.record["frozen"]["data_digest"]), "", ""
     for kind in KINDS:
         try:
-            digest = read(data, kind=kind, mapping=mapping).digest
+            digest = read(data, kind=kind, mapping=mapping, format=form).digest
         except PalateError as error:
             why = why or f"{data} cannot be read any more ({error.message})"
             continue
