@@ -34,7 +34,7 @@ LAYERS = (
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 SAME_ROOM = {"config_file": "config", "__main__": "cli"}
 
-SHARED_FLAGS = """--map --join --plain --chat-template"""
+SHARED_FLAGS = """--map --format --join --plain --chat-template"""
 ROW_FLAGS = f"{SHARED_FLAGS} --max-length --truncate --drop-long"
 TRAIN_FLAGS = f"""{ROW_FLAGS} --model --data --out --heldout --epochs --max-steps --batch-size --lr
     --schedule --warmup --weight-decay --clip --seed --full --rank --alpha --targets --lora-dropout
@@ -44,6 +44,9 @@ FLAGS = {
     "sft": f"{TRAIN_FLAGS} --objective --mean",
     "dpo": f"{TRAIN_FLAGS} --objective --beta --label-smoothing --sft-weight --option",
     "run": "",
+    "check": "--heldout --map --format --json",
+    "convert": "--map --format --skip-bad --json",
+    "doctor": f"{ROW_FLAGS} --model --heldout --samples --beta --html --json --baseline",
     "score": f"{ROW_FLAGS} --json",
     "explain": f"""{ROW_FLAGS} --objective --beta --option --reference --pair --detail
     --prompt --chosen --rejected --over-time --html --json""",
@@ -132,8 +135,11 @@ def test_the_rule_itself(importer: str, target: str, wrong: bool) -> None:
 # ---- what never imports torch
 
 LIGHT = ["palate.glossary", "palate.study.seen", "palate.study.sentences", "palate.report.explain"]
+LIGHT += ["palate.study.doctor", "palate.study.near_miss", "palate.report.doctor"]
 LIGHT += ["palate.config", "palate.config_file", "palate.runs.folder", "palate.cli"]
 LIGHT += [f"palate.data.{path.stem}" for path in (SOURCE / "data").glob("*.py")]
+LIGHT += [f"palate.data.dialects.{path.stem}" for path in (SOURCE / "data/dialects").glob("*.py")]
+LIGHT += [f"palate.study.checks.{path.stem}" for path in (SOURCE / "study/checks").glob("*.py")]
 LIGHT += [f"palate.cli.{path.stem}" for path in (SOURCE / "cli").glob("*.py")]
 HEAVY = {"torch", "transformers", "tokenizers", "peft", "datasets", "pandas"}
 

@@ -7,46 +7,63 @@ api.sft(SftConfig(model="base", data="examples.jsonl", out="runs/sft"))
 api.dpo(DpoConfig(model="runs/sft", data="pairs.jsonl", out="runs/dpo"))
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from palate.config import DpoConfig, ExplainOptions, RowOptions, SampleConfig, SftConfig
+from palate.config import (
+    DoctorOptions,
+    DpoConfig,
+    ExplainOptions,
+    RowOptions,
+    SampleConfig,
+    SftConfig,
+    TrainConfig,
+)
 from palate.data.rows import Origin, Pair
 from palate.errors import UsageError
 from palate.export.merge import BUILT_IN, Parity
 from palate.export.merge import export as merge
 from palate.glossary import GLOSSARY
-from palate.objectives import build
-from palate.runs import atomic
+from palate.objectives import Objective, build
+from palate.study import doctor as examination
 from palate.study import score as scores
 from palate.study import talk
+from palate.study.checks.base import Check, Finding
+from palate.study.checks.table import CHECKS
+from palate.study.doctor import Report
 from palate.study.microscope import look
 from palate.study.score import ScoredRow
 from palate.study.seen import Seen
 from palate.study.source import own_data, own_prompts
 from palate.study.talk import Chat
 from palate.train.events import Listener, Note, silent
-from palate.train.stage import Finished, run_stage
+from palate.train.stage import READ_AS, Finished, run_stage
 
 __all__ = [
     "Chat",
+    "Check",
+    "Finding",
     "Finished",
     "Parity",
+    "Report",
     "ScoredRow",
     "Seen",
+    "doctor",
     "dpo",
     "explain",
     "export",
     "sample",
     "score",
     "sft",
+    "write_doctor_page",
     "write_page",
 ]
 
 
 def sft(config: SftConfig, listen: Listener = silent) -> Finished:
     """Imitate the completions.  Raises PalateError."""
-    return run_stage(config, build(config.objective, **config.objective_options), listen)
+    return _run(config, build(config.objective, **config.objective_options), listen)
 
 
 def dpo(config: DpoConfig, listen: Listener = silent) -> Finished:
@@ -57,7 +74,29 @@ def dpo(config: DpoConfig, listen: Listener = silent) -> Finished:
             f"the objective {objective.name} learns from single rows.",
             hint=f"Use palate sft --objective {objective.name}.",
         )
+    return _run(config, objective, listen)
+
+
+def _run(config: TrainConfig, objective: Objective, listen: Listener) -> Finished:
+    """The stage, after one line of what its data looks like."""
+    note = examination.glance(config, READ_AS[objective.items])
+    if note is not None:
+        listen(note)
     return run_stage(config, objective, listen)
+
+
+def doctor(
+    data: str,
+    options: DoctorOptions | None = None,
+    listen: Listener = silent,
+    *,
+    checks: Sequence[Check] = CHECKS,
+) -> Report:
+    """Is this preference data worth training on?  `checks` may hold your own.
+
+    Faulty rows are a finding.  Raises PalateError if there is no sound row, or no such model.
+    """
+    return examination.doctor(data, options, listen, checks=checks)
 
 
 def score(
@@ -98,10 +137,17 @@ def explain(
 def write_page(seen: Seen, out: Path) -> None:
     """One self-contained HTML page of what was seen, whole or not at all."""
     from palate.report.explain import page
+    from palate.report.page import save
 
-    atomic.make_folder(out.parent)
-    with atomic.disk_errors(out):
-        atomic.write_file(out, page(seen, words=GLOSSARY).encode())
+    save(page(seen, words=GLOSSARY), out)
+
+
+def write_doctor_page(report: Report, out: Path) -> None:
+    """One self-contained HTML page of what the doctor found, whole or not at all."""
+    from palate.report.doctor import page
+    from palate.report.page import save
+
+    save(page(report), out)
 
 
 def export(model: str, out: Path, listen: Listener = silent) -> Parity:

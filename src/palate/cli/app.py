@@ -32,6 +32,25 @@ COMMANDS = {
         share. Without an out of its own a stage writes OUT/sft or OUT/dpo; without a model of
         its own DPO starts from the SFT run. The same command continues.""",
     ),
+    "check": (
+        "palate.cli.check:check",
+        """Is this file sound? Every problem with file, line and field.
+
+        No model is loaded.  Exit code 0: sound; 2: problems.""",
+    ),
+    "doctor": (
+        "palate.cli.doctor:doctor",
+        """Is this preference data worth training on?
+
+        What was measured, against what, who says so, and the rows it means. Nothing is edited.
+        Exit code 0: clean; 1: warnings; 2: errors.""",
+    ),
+    "convert": (
+        "palate.cli.convert:convert",
+        """Another tool's rows to palate's own.
+
+        It says what it recognised, what it left out and why.""",
+    ),
     "score": ("palate.cli.read:score", "Log-probs and margin of every row of a file."),
     "objectives": ("palate.cli.objectives:objectives", "What can be learnt, and when to use it."),
     "explain": (
@@ -57,7 +76,7 @@ COMMANDS = {
     ),
     "history": (
         "palate.cli.history:history",
-        """Which pairs of a run were learnt, and where the push went.
+        """Which pairs of a run ended ranked right, and where the push went.
 
         No model is loaded: it reads what palate dpo wrote down at each step.""",
     ),
@@ -104,7 +123,10 @@ for place, (name, (path, summary)) in enumerate(COMMANDS.items()):
 
 
 def usage(words: Sequence[str] | None = None) -> int:
-    """Parse and run.  Raises cyclopts.CycloptsError for words that make no command."""
+    """Parse and run; a whole number that a command returns is the exit code, nothing is 0.
+
+    Raises cyclopts.CycloptsError for words that make no command.
+    """
     words = sys.argv[1:] if words is None else words
-    app(list(words))
-    return 0
+    done = app(list(words))
+    return done if isinstance(done, int) else 0

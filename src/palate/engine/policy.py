@@ -44,12 +44,22 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """`logps_S` sums `logps_K` over the incidences of `row` (the row as it was really laid)."""
+    """`logps_S` sums `logps_K` over the incidences of `row` (the row as it was really laid).
+
+    `states_KD`: the last hidden state, after the final norm, from which each token was predicted.
+    """
 
     logps_S: Tensor
     logps_K: Tensor
     row: Row
     statistics: Statistics | None = None
+    states_KD: Tensor | None = None
+
+    def state_sums(self) -> Tensor:
+        """`states_KD` summed over the scored tokens of each sequence (S,D), in fp32 or wider."""
+        assert self.states_KD is not None, "the forward was not asked for states"
+        wide = torch.promote_types(self.states_KD.dtype, torch.float32)
+        return per_sequence(self.states_KD.to(wide), self.row)
 
 
 class Policy(nn.Module):
@@ -62,20 +72,28 @@ class Policy(nn.Module):
         self.core = _core(model)
         self.plain_attention = _own_attention(self.core)
 
-    def forward(self, row: Row, *, with_statistics: bool = False) -> Output:
-        """Log-probs of the row's sequences, in fp32 or wider."""
+    def forward(
+        self, row: Row, *, with_statistics: bool = False, with_states: bool = False
+    ) -> Output:
+        """Log-probs of the row's sequences, in fp32 or wider.
+
+        `with_states` keeps the hidden states that are read anyway.
+        """
         row = row if self.plan.shared else row.unshared()
-        target_K = self._tensor(row.target_K)
-        extra = None
+        source_K, target_K = self._tensor(row.source_K), self._tensor(row.target_K)
+        extra, states_KD = None, None
         if self.plan.chunked:
-            hidden_KD = self._hidden(row)[self._tensor(row.source_K)]
+            hidden_KD = self._hidden(row)[source_K]
             logps_K = linear_logprob(hidden_KD, self.head(), target_K)
             extra = statistics(hidden_KD.detach(), self.head()) if with_statistics else None
+            states_KD = hidden_KD if with_states else None
         else:
-            logits_KV = self._logits(row)[self._tensor(row.source_K)]
+            logits_TV, hidden_TD = self._logits(row, with_states=with_states)
+            logits_KV = logits_TV[source_K]
             logps_K = logits_logprob(logits_KV, target_K)
             extra = logits_statistics(logits_KV) if with_statistics else None
-        return Output(per_sequence(logps_K, row), logps_K, row, extra)
+            states_KD = None if hidden_TD is None else hidden_TD[source_K]
+        return Output(per_sequence(logps_K, row), logps_K, row, extra, states_KD)
 
     def head(self) -> Head:
         """The projection, with the logit scale, soft-cap and bias that this family applies."""
@@ -96,15 +114,17 @@ class Policy(nn.Module):
         chains = [self._run(trunk, row.ids_T[path]).last_hidden_state[0] for path in row.paths]
         return torch.cat(chains)
 
-    def _logits(self, row: Row) -> Tensor:
-        """The model's own logits (T, V)."""
+    def _logits(self, row: Row, *, with_states: bool) -> tuple[Tensor, Tensor | None]:
+        """The model's own logits (T, V), and the states they came from (T, D)."""
+        kwargs: dict[str, Any] = {"output_hidden_states": True} if with_states else {}
         if self.plan.shared:
             tree = attention.tree(row.pos_T, row.end_T)
-            logits_TV: Tensor = self._run(self.core, row.ids_T, row.pos_T, palate_tree=tree).logits[
-                0
-            ]
-            return logits_TV
-        return torch.cat([self._run(self.core, row.ids_T[path]).logits[0] for path in row.paths])
+            found = [self._run(self.core, row.ids_T, row.pos_T, palate_tree=tree, **kwargs)]
+        else:
+            found = [self._run(self.core, row.ids_T[path], **kwargs) for path in row.paths]
+        logits_TV = torch.cat([part.logits[0] for part in found])
+        states = [part.hidden_states[-1][0] for part in found] if with_states else []
+        return logits_TV, torch.cat(states) if states else None
 
     def _run(self, module: nn.Module, ids: Ints, pos: Ints | None = None, **kwargs: Any) -> Any:
         """One forward of a batch of one, with tree attention where `kwargs` bring a tree."""
@@ -137,11 +157,12 @@ class Policy(nn.Module):
 
 
 def per_sequence(values_K: Tensor, row: Row) -> Tensor:
-    """Values of scored tokens summed over the incidences of each sequence (S,)."""
+    """Values (K,) or (K,D) of scored tokens summed over the incidences of each sequence (S,...)."""
     token_E, seq_E = (
         torch.from_numpy(index).to(values_K.device) for index in (row.token_E, row.seq_E)
     )
-    return values_K.new_zeros(row.sequences).index_add(0, seq_E, values_K[token_E])
+    empty = values_K.new_zeros(row.sequences, *values_K.shape[1:])
+    return empty.index_add(0, seq_E, values_K[token_E])
 
 
 def recompute_activations(core: Any) -> None:

@@ -10,11 +10,14 @@ import json
 import math
 from collections.abc import Sequence
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
+
+from palate.runs import atomic
 
 MINUS = "\N{MINUS SIGN}"
 _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
@@ -28,6 +31,13 @@ def render(skeleton: str, *, styles: Sequence[str], scripts: Sequence[str], **va
     return _ENVIRONMENT.from_string(part(skeleton)).render(
         style=Markup(style), script=Markup(script), policy=policy(style, script), **values
     )
+
+
+def save(page: str, out: Path) -> None:
+    """Write a page, whole or not at all.  Raises DiskError."""
+    atomic.make_folder(out.parent)
+    with atomic.disk_errors(out):
+        atomic.write_file(out, page.encode())
 
 
 def part(name: str) -> str:

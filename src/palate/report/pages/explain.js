@@ -236,21 +236,6 @@ function bridges(shares) {
 
 // ---- keys, words, start
 
-function buildGlossary() {
-  for (const [name, says] of Object.entries(data.words)) glossary.set(name.toLowerCase(), { term: name, says });
-  const close = make("button", { type: "button" }, "close ", make("kbd", {}, "Esc"));
-  close.addEventListener("click", () => byId("glossary").close());
-  byId("glossary").append(make("header", {}, make("h2", { id: "glossary-title" }, "Words"), close),
-    make("dl", {}, ...[...glossary.values()].flatMap(({ term: name, says }) => [make("dt", {}, name), make("dd", {}, says)])));
-}
-
-function toggleWords() {
-  const panel = byId("glossary");
-  closeCard();
-  if (panel.open) panel.close();
-  else panel.showModal();
-}
-
 const KEYS = {
   j: () => move(1), k: () => move(-1), o: () => turn("objective"), b: () => turn("setting"), "?": toggleWords,
   s: () => {
@@ -298,7 +283,7 @@ const PRIMER = {
 };
 
 function start() {
-  buildGlossary();
+  buildGlossary(data.words);
   state.view = look(data.own);
   buildReplay(data);
   if (!COUNT) return;

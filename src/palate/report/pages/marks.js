@@ -77,6 +77,7 @@ function unpacked(packed, texts, wide) {
 // ---- cards: what stands beside a token or a term while it is looked at
 
 const cards = new WeakMap();
+let anchor = document.body; // what the open card stands beside
 
 /** Give a node a card: `fill()` returns the card's children. */
 function withCard(node, fill) {
@@ -89,6 +90,7 @@ function withCard(node, fill) {
 function openCard(node) {
   const card = byId("card"), box = node.getClientRects()[0];
   if (!box || !cards.has(node)) return;
+  anchor = node;
   card.replaceChildren(...cards.get(node)());
   card.hidden = false;
   const below = box.bottom + card.offsetHeight + 12 < window.innerHeight;
@@ -110,7 +112,7 @@ for (const [event, act] of [["mouseover", openCard], ["focusin", openCard], ["cl
   });
 }
 document.addEventListener("focusout", closeCard);
-document.addEventListener("scroll", closeCard, { capture: true, passive: true });
+document.addEventListener("scroll", ({ target }) => { if (target.contains(anchor)) closeCard(); }, { capture: true, passive: true });
 
 // ---- terms of the glossary
 
@@ -131,6 +133,22 @@ function sentence(text) {
     const [name, says] = piece.split("|");
     return term(name, says ?? name);
   });
+}
+
+/** The dialog of words, and the cards of `term`.  `words`: term -> sentence. */
+function buildGlossary(words) {
+  for (const [name, says] of Object.entries(words)) glossary.set(name.toLowerCase(), { term: name, says });
+  const close = make("button", { type: "button" }, "close ", make("kbd", {}, "Esc"));
+  close.addEventListener("click", () => byId("glossary").close());
+  byId("glossary").append(make("header", {}, make("h2", { id: "glossary-title" }, "Words"), close),
+    make("dl", {}, ...[...glossary.values()].flatMap(({ term: name, says }) => [make("dt", {}, name), make("dd", {}, says)])));
+}
+
+function toggleWords() {
+  const panel = byId("glossary");
+  closeCard();
+  if (panel.open) panel.close();
+  else panel.showModal();
 }
 
 // ---- tokens
