@@ -109,7 +109,7 @@ def test_any_text_gives_sound_findings(check: Check, rows: list[tuple[str, str, 
 def test_candidates_hold_what_brute_force_finds() -> None:
     """MinHash against every couple: no likeness of .8 is missed, and what it adds is few."""
     draw = np.random.default_rng(5)
-    codes = []
+    codes: list[near.Codes] = []
     for place in range(60):
         own = draw.choice(10_000, 60, replace=False)
         if place % 3 == 2:  # of every three records, the last repeats most of the one before it

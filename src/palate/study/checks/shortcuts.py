@@ -81,10 +81,10 @@ def run(case: Case) -> Iterable[Finding]:
     marks, limit = _marks(case.pairs, counted)
     held = [frozenset(hit.rows) for hit in hits if len(hit.rows) <= COMMON * len(case.pairs)]
     hits += [mark for mark in marks if not any(_part(frozenset(mark.rows), each) for each in held)]
-    hits.sort(key=lambda each: -abs(each.z))
+    hits.sort(key=lambda each: (not _copied(each, len(case.pairs)), -abs(each.z)))
     blind = limit / len(case.pairs)
     found = [_warning(hit, len(case.pairs), blind) for hit in hits[:SHOWN]]
-    found += _rest(hits[SHOWN:], blind)
+    found += _rest(hits[SHOWN:], len(case.pairs), blind)
     found += _words(case.pairs, counted, hits)
     yield from found or [_fine(blind)]
 
@@ -321,7 +321,7 @@ def _warning(hit: Hit, count: int, blind: float) -> Finding:
     rate = share(hit.chosen, hit.chosen + hit.rejected)
     return Finding(
         NAME,
-        "warning" if side or hit.rejected >= UNLEARNT * count else "info",
+        "warning" if _copied(hit, count) else "info",
         message,
         rate.value,
         rate,
@@ -335,11 +335,16 @@ def _warning(hit: Hit, count: int, blind: float) -> Finding:
     )
 
 
+def _copied(hit: Hit, count: int) -> bool:
+    """Whether it is more than what some rejected answers show."""
+    return hit.chosen > hit.rejected or hit.rejected >= UNLEARNT * count
+
+
 def _pairs(count: int) -> str:
     return "1 pair" if count == 1 else f"{count or 'no'} pairs"
 
 
-def _rest(hits: Sequence[Hit], blind: float) -> list[Finding]:
+def _rest(hits: Sequence[Hit], count: int, blind: float) -> list[Finding]:
     if not hits:
         return []
     names = ", ".join(f"{hit.name} {hit.chosen}:{hit.rejected}" for hit in hits[:NAMED])
@@ -347,9 +352,9 @@ def _rest(hits: Sequence[Hit], blind: float) -> list[Finding]:
     return [
         Finding(
             NAME,
-            "warning",
-            f"{len(hits)} more patterns or phrases stand on one side only "
-            f"(pairs, chosen:rejected): {names}{more}.",
+            "warning" if any(_copied(hit, count) for hit in hits) else "info",
+            f"{len(hits)} more pattern{'s' * (len(hits) > 1)} or phrase{'s' * (len(hits) > 1)} on "
+            f"one side only (pairs, chosen:rejected): {names}{more}.",
             float(len(hits)),
             threshold=f"{hits[0].limit}; blind below {percent(blind)} of pairs",
             source=FORMAT,
