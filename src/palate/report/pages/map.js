@@ -16,10 +16,11 @@ function upward(value, hairline, strangers) {
   return LOW + ((HIGH - LOW) * (value - hairline)) / (strangers - hairline);
 }
 
-/** A steady shake in ±0.5 from a whole number, so that equal pairs do not hide each other. */
-function shake(seed) {
-  const wild = Math.sin(seed * 12.9898) * 43758.5453;
-  return wild - Math.floor(wild) - 0.5;
+/** A value kept within two limits as a ball is by two walls, so that dots at an edge do not pile up. */
+function bounce(low, value, high) {
+  const [from, to] = [low + 3, high - 3];
+  const back = value < from ? 2 * from - value : value > to ? 2 * to - value : value;
+  return Math.min(to, Math.max(from, back));
 }
 
 /**
@@ -39,14 +40,15 @@ function nearMissMap({ dots, zones, limits, on }) {
     const px = (x) => left + (right - left) * across(x, cartoon), py = (y) => bottom - (bottom - top) * upward(y, hairline, strangers);
     view.px = px;
     view.py = py;
-    const ties = new Map();
-    for (const { x } of dots) ties.set(x, (ties.get(x) ?? 0) + 1);
-    const within = (low, value, high) => Math.min(high - 3, Math.max(low + 3, value)), edge = px(cartoon);
-    view.spots = dots.map((dot, i) => {  // shaken, but never out of its zone
-      const x = px(dot.x) + Math.min(70, 7 + ties.get(dot.x) ** 0.5) * shake(i + 1), y = py(dot.y) + 7 * shake(2 * i + 7919);
-      if (dot.zone === "cartoon") return [within(left, x, edge), within(top, y, bottom)];
+    const crowd = new Map(), edge = px(cartoon);
+    view.spots = dots.map((dot) => {  // dots of one place lie in a spiral around it, but never out of their zone
+      const place = `${Math.round(px(dot.x) / 6)} ${Math.round(py(dot.y) / 6)}`, n = crowd.get(place) ?? 0;
+      crowd.set(place, n + 1);
+      const far = (dot.zone === "cartoon" ? 8 : 3.2) * Math.sqrt(n), turn = 2.399963 * n;  // the golden angle
+      const x = px(dot.x) + far * Math.cos(turn), y = py(dot.y) + far * Math.sin(turn);
+      if (dot.zone === "cartoon") return [bounce(left, x, edge), bounce(top, y, bottom)];
       const [high, low] = { strangers: [top, py(strangers)], hairline: [py(hairline), bottom] }[dot.zone] ?? [py(strangers), py(hairline)];
-      return [within(edge, x, right), within(high, y, low)];
+      return [bounce(edge, x, right), bounce(high, y, low)];
     });
   }
 
