@@ -213,7 +213,7 @@ def test_too_few_own_texts_are_told() -> None:
     assert samples is not None
     few = Samples(samples.pair_M[:20], samples.logps_M[:20], samples.tokens_M[:20], ("x",) * 20)
     assert one(cartoon.CHECK, changed(case, samples=few)).severity == "too few"
-    assert list(cartoon.CHECK.run(changed(case, samples=None))) == []
+    assert one(cartoon.CHECK, changed(case, samples=None)).severity == "too few"
 
 
 # ------------------------------------------------------------------ off-policy

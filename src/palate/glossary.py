@@ -15,6 +15,25 @@ GLOSSARY: dict[str, str] = {
     "the more clearly the model already prefers chosen. Rafailov et al. 2023.",
     "RLHF": "Reinforcement learning from human feedback: train a reward model on the pairs, then "
     "raise its score with PPO. The older, heavier way to the same goal.",
+    "cartoon": "A rejected answer that the model would never have written: spam, shouting, another "
+    "topic. Rejecting it teaches next to nothing, and sharpens what the model says anyway.",
+    "hairline": "A pair whose two answers are nearly the same words (under a tenth differ). Clear, "
+    "but both can lose probability in training.",
+    "strangers": "A pair whose two answers share hardly a word (over nine tenths differ): nothing "
+    "tells which difference was meant.",
+    "near-miss map": "Every pair as a dot: how plausible its rejected answer is, and how far apart "
+    "the two answers are. Zones: cartoon, near miss, hairline, strangers.",
+    "plausible": "How much of the model's own writing, at that length, is less likely than this "
+    "answer. Without a model: how familiar its spelling is in this file.",
+    "off-policy": "Written by somebody or something else than the model in training. AUC says how "
+    "surely the two can be told apart: 0.5 not at all, 1 always.",
+    "PMI": "Pointwise mutual information: how much likelier an answer is after its prompt than "
+    "after none. At 0 or below it is not about the prompt.",
+    "ln-CHES": "Length-normalised centred hidden embedding similarity: how alike chosen and "
+    "rejected look inside the model; where it is high, both tend to lose (Razin et al. 2024).",
+    "nats": "The unit of a log-prob: 0.69 nats less is half as likely, 2.3 a tenth.",
+    "blind below": "The smallest share of pairs in which this check would have seen anything.",
+    "tag": "A word with a pair that says why chosen wins; `reason` says it in a sentence.",
     "policy": "The model that is being trained.",
     "reference": "The model that DPO started from, locked. The policy is held near it, and "
     "every log-ratio is measured against it.",

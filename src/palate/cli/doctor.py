@@ -15,6 +15,7 @@ from cyclopts import Parameter
 from palate.config import DoctorOptions
 
 if TYPE_CHECKING:
+    from palate.study.baseline import Known
     from palate.study.checks.base import Finding
     from palate.study.doctor import Report
 
@@ -52,6 +53,10 @@ def doctor(
     from palate.study.doctor import exit_code
 
     known = None if baseline is None else read_baseline(baseline)
+    if html is not None:
+        from palate.report.page import check_place
+
+        check_place(html)
     with shown(stderr=True) as listen:
         found = examined(file, options, listen)
     counted = found.findings if known is None else worse(found.findings, known)
@@ -63,7 +68,7 @@ def doctor(
     if json:
         _print_json(found.findings)
         return exit_code(counted)
-    for line in _page(found, counted, known is not None):
+    for line in _page(found, counted, known):
         print(line)
     print()
     for place, said in enumerate(_next(file, options, found, html)):
@@ -78,17 +83,22 @@ def _print_json(findings: "Sequence[Finding]") -> None:
         print(as_text.dumps(as_json(finding), ensure_ascii=False, allow_nan=False))
 
 
-def _page(found: "Report", counted: "Sequence[Finding]", against: bool) -> Iterator[str]:
+def _page(found: "Report", counted: "Sequence[Finding]", known: "Known | None") -> Iterator[str]:
+    from palate.study.baseline import gone_since
     from palate.study.doctor import summary_line
 
+    against = known is not None
+    gone = gone_since(found.findings, known) if known is not None else 0
     yield from textwrap.wrap("".join(found.verdict), WIDTH)
     if against:
-        yield _regressions(found, counted)
+        yield _regressions(found, counted, gone)
     yield from textwrap.wrap(summary_line(found.case), WIDTH)
     yield ""
     for finding in found.of("error", "warning", "info"):
-        known = against and finding.severity != "info" and finding not in counted
-        yield from _finding(finding, known=known)
+        before = against and finding.severity != "info" and finding not in counted
+        yield from _finding(finding, known=before)
+    if any(len(set(finding.rows)) > ROWS for finding in found.findings):
+        yield from ["every line of every finding: --json, or --html for a page", ""]
     yield from _zones(found)
     for title, severity in (("too few to tell", "too few"), ("looked at, and fine", "ok")):
         if block := found.of(severity):
@@ -99,14 +109,13 @@ def _page(found: "Report", counted: "Sequence[Finding]", against: bool) -> Itera
     yield _time(found)
 
 
-def _regressions(found: "Report", counted: "Sequence[Finding]") -> str:
+def _regressions(found: "Report", counted: "Sequence[Finding]", gone: int) -> str:
     from palate.study.doctor import plural
 
     bad = len(found.of("error", "warning"))
     new = sum(each.severity in ("error", "warning") for each in counted)
-    if not new:
-        return f"against the baseline: nothing is worse ({bad} known)"
-    return f"against the baseline: {plural(new, 'finding')} new or worse, {bad - new} known"
+    told = f"{plural(new, 'finding')} new or worse" if new else "nothing is worse"
+    return f"against the baseline: {told}, {bad - new} known, {gone} gone"
 
 
 def _finding(finding: "Finding", *, known: bool) -> Iterator[str]:

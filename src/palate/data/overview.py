@@ -144,9 +144,17 @@ class _Faults:
         if len(kept) < SHOWN:
             kept.append(replace(problem, what=problem.what[:_LONGEST]))
 
+    def _named(self, kind: str) -> str:
+        """The kind in words; what was met once keeps its figures."""
+        if kind == _OTHER or self.counts[kind] > 1:
+            return kind
+        first = self.first[kind][0]
+        what = _DETAIL.sub("", first.what)[:80].strip()
+        return f"'{first.field}' {what}" if first.field else what
+
     def groups(self) -> tuple[Group, ...]:
         return tuple(
-            Group(kind, self.counts[kind], tuple(self.first[kind]), self.alike[kind])
+            Group(self._named(kind), self.counts[kind], tuple(self.first[kind]), self.alike[kind])
             for kind in self.counts
         )
 

@@ -16,6 +16,7 @@ from palate.data.jsonl import SIZE_LIMIT
 from palate.errors import DataError, Problem, UsageError
 
 _BATCH = 256
+_FILES = (".jsonl", ".json", ".csv", ".parquet")
 _GROWTH, _FREE = 100, 64 * 1024 * 1024
 _ROW_COST = 200  # bytes of a row without text: nulls take no room on disk
 _LINES_OF_A_ROW = 10_000
@@ -240,6 +241,10 @@ def _load(name: str, config: str | None, split: str) -> Any:
     try:
         import datasets
     except ImportError:
+        if Path(name).is_dir():
+            files = sorted(each.name for each in Path(name).iterdir() if each.suffix in _FILES)
+            near = f" Such as {Path(name) / files[0]}." if files else ""
+            raise DataError(f"{name} is a folder.", hint=f"Name a file of rows.{near}") from None
         what = f"'{name}' is no file, and reading it as a hub data set needs the package datasets."
         raise DataError(what, hint="pip install 'palate[hub]', or give a file.") from None
     datasets.disable_progress_bars()

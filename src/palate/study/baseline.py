@@ -22,8 +22,11 @@ def read_baseline(path: Path) -> Known:
     known: Known = defaultdict(list)
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise DataError(f"{path} does not exist.", hint=_HINT) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} cannot be read as a baseline: {error}.", hint=_HINT) from error
+        why = "it is a folder" if path.is_dir() else str(error)
+        raise DataError(f"{path} cannot be read as a baseline: {why}.", hint=_HINT) from error
     for number, line in enumerate(lines, start=1):
         if line.strip():
             found = _parsed(line, f"{path}:{number}")
@@ -52,6 +55,16 @@ def worse(findings: Sequence[Finding], known: Known) -> tuple[Finding, ...]:
         if rank > severity or (rank and rank == severity and len(finding.rows) > rows):
             found.add(id(finding))
     return tuple(each for each in findings if id(each) in found)
+
+
+def gone_since(findings: Sequence[Finding], known: Known) -> int:
+    """How many warnings and errors of the baseline are not there any more."""
+    bad = RANK["warning"]
+    before = {name: sum(rank >= bad for rank, _ in each) for name, each in known.items()}
+    for finding in findings:
+        if RANK[finding.severity] >= bad and before.get((finding.check, finding.key)):
+            before[finding.check, finding.key] -= 1
+    return sum(before.values())
 
 
 def _parsed(line: str, where: str) -> dict[str, Any]:

@@ -88,6 +88,9 @@ def _read(path: str, options: PromptOptions, kind: Kind | None) -> _File:
         numbers += [scanned.records] * len(step.rows)
         problems += step.problems
     notes = scanned.notes
+    if scanned.kind == "labelled":
+        told = "single verdicts are examined as examples; the checks of pairs have nothing to read"
+        notes = (*notes, f"{path}: {told}")
     if len(lines) < scanned.records:
         rows = [(_at(row, number), extra) for (row, extra), number in zip(rows, numbers)]
         notes = (*notes, f"{path}: several rows share a line, so rows are counted from 1 instead")

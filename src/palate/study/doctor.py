@@ -189,7 +189,7 @@ def _line(case: Case, found: Sequence[Finding]) -> Note:
     if not bad:
         few = sum(each.severity == "too few" for each in found)
         tail = f", too few to tell for {plural(few, 'check')}" if few else ""
-        return Note(f"doctor: nothing to mend in the {_size(case)} of {name}{tail}")
+        return Note(f"doctor: no warning in the {_size(case)} of {name}{tail}")
     more = f"; {len(bad) - 1} more" if len(bad) > 1 else ""
     first = f"{bad[0].check}: {_lower(bad[0].message.rstrip('.'))}"
     shows = f"palate doctor {name if name == case.path else case.path} shows "
@@ -217,9 +217,9 @@ def verdict(report: Report) -> tuple[str, str, str]:
         named = ", ".join(f"{name} ({n})" if n > 1 else name for name, n in counts.items())
         return "", _counted(found), f" in {size}: {named}."
     if few > looked:
-        return "", size, " are too few for most checks; the others found nothing to mend."
+        return "", size, " are too few for most checks; the others warn of nothing."
     tail = f"; {few} more had too little to tell" if few else ""
-    return "Nothing to mend in ", size, f": {plural(looked, 'check')} looked{tail}."
+    return "No warning in ", size, f": {plural(looked, 'check')} looked{tail}."
 
 
 def summary(case: Case) -> Summary:

@@ -32,9 +32,13 @@ BY_MODEL: Final = "share of the model's own texts of that length that are less l
 BY_CHOSEN: Final = (
     "share of the model's own texts that are less likely, moved to the level of the chosen answers"
 )
+BY_SPELLING: Final = (
+    "the model wrote no texts to compare with: how much of the rejected answer's spelling other"
+    " pairs' answers have; of cartoons only keyboard mash is seen"
+)
 BY_TEXT: Final = (
     "no model was asked: how much of the rejected answer's spelling other pairs' answers have, as a"
-    " percentile of the chosen answers"
+    " percentile of the chosen answers; of cartoons only keyboard mash is seen (--model sees more)"
 )
 
 
@@ -76,7 +80,7 @@ def _plausible(case: Case) -> tuple[Floats, cartoon.Bools, str]:
     found = cartoon.cartoons(case.measured)
     if found is None:
         plausible_P, odd_P = _by_text(case.pairs)
-        return plausible_P, odd_P, BY_TEXT
+        return plausible_P, odd_P, BY_TEXT if case.measured is None else BY_SPELLING
     plausible_P = found.plausible_P.copy()
     unknown_P = ~np.isfinite(plausible_P)
     if unknown_P.any():

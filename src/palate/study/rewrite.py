@@ -13,6 +13,7 @@ from palate.study.checks.base import Finding
 from palate.study.near_miss import Place
 
 NEAR: Final = "near miss"
+MOST: Final = 0.25  # a finding that names more of the file is about the file, not about pairs
 _SEVERE = {"error": 4.0, "warning": 2.0}
 _ZONES = {"cartoon": 2.0, "strangers": 1.0, "hairline": 0.5}
 
@@ -37,7 +38,7 @@ def ranked(
     named: dict[int, list[int]] = {}
     scores: dict[int, float] = {}
     for place, finding in enumerate(findings):
-        if finding.severity in _SEVERE and finding.rows:
+        if finding.severity in _SEVERE and 0 < len(finding.rows) <= MOST * len(lines):
             weight = _SEVERE[finding.severity] * _rarity(len(finding.rows), len(lines))
             for depth, line in enumerate(finding.rows):  # a bit more for the worst of its rows
                 named.setdefault(line, []).append(place)

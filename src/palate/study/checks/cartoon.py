@@ -92,11 +92,11 @@ def _off_topic(measured: Measured) -> Bools:
 def run(case: Case) -> Iterable[Finding]:
     """One finding: how many, which, and whether they are off topic or just never written."""
     measured = case.measured
-    if measured is None or measured.samples is None or not case.pairs:
+    if measured is None or not case.pairs:
         return
     found = cartoons(measured)
     if found is None:
-        count = len(measured.samples.logps_M)
+        count = 0 if measured.samples is None else len(measured.samples.logps_M)
         yield too_few(NAME, count, "texts of the model itself", enough=FEWEST)
         return
     known = int(np.isfinite(found.level_P).sum())

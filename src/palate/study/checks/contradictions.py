@@ -19,6 +19,7 @@ from palate.study.checks.words import normalised, percent, words
 NAME: Final = "contradictions"
 RAZIN: Final = "arXiv 2410.08847, section 4.2.3"
 THRESHOLD: Final = "error from one A over B with B over A on; warning from one longer cycle on"
+COUPLES = 10  # named in the sentence
 OUT_OF: Final = 2
 
 
@@ -104,23 +105,30 @@ def _turned(one: PairText, two: PairText) -> bool:
 def _opposite(pairs: Sequence[PairText], places: Sequence[int]) -> Iterable[Finding]:
     if not places:
         return
-    first = pairs[places[0]]
-    other = next(
-        pairs[place]
-        for place in places
-        if normalised(pairs[place].chosen) == normalised(first.rejected)
-        and normalised(pairs[place].rejected) == normalised(first.chosen)
-        and normalised(pairs[place].prompt) == normalised(first.prompt)
-    )
+    against = list(_couples(pairs, places))
+    named = ", ".join(f"{one} and {other}" for one, other in against[:COUPLES])
+    more = f", and {len(against) - COUPLES} more" if len(against) > COUPLES else ""
     yield _finding(
         "opposite",
         "error",
         f"{len(places)} pairs say A over B and B over A of the same two answers to one prompt, "
-        f"first lines {first.line} and {other.line}: they cancel, and both answers lose.",
+        f"first lines {against[0][0]} and {against[0][1]}: they cancel, and both answers lose.",
         pairs,
         places,
-        "Decide once for each, and take the other pair out.",
+        f"Decide once for each two lines, and take the other out: {named}{more}.",
     )
+
+
+def _couples(pairs: Sequence[PairText], places: Sequence[int]) -> Iterable[tuple[int, int]]:
+    """Lines of pairs that say the opposite of each other, each line in one couple at most."""
+    waiting: dict[tuple[str, str, str], list[int]] = {}
+    for place in places:
+        pair = pairs[place]
+        prompt, chosen, rejected = map(normalised, (pair.prompt, pair.chosen, pair.rejected))
+        if opposite := waiting.get((prompt, rejected, chosen)):
+            yield opposite.pop(0), pair.line
+        else:
+            waiting.setdefault((prompt, chosen, rejected), []).append(pair.line)
 
 
 def _cyclic(pairs: Sequence[PairText], places: Sequence[int]) -> Iterable[Finding]:

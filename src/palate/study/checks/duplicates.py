@@ -14,6 +14,7 @@ from palate.study.checks.base import OURS, Case, Check, Finding
 from palate.study.checks.words import normalised, percent
 
 NAME: Final = "duplicates"
+FEWEST_PROMPTS: Final = 5
 WARN_REPEATED, WARN_PROMPT = 0.02, 0.05
 INSTRUCT: Final = "our default; the risk: arXiv 2203.02155, section 3.5"
 REPEATED: Final = f"warning over {WARN_REPEATED:.0%}"
@@ -29,6 +30,7 @@ def run(case: Case) -> Iterable[Finding]:
     found = [
         *_repeated(lines, repeated(case), "pairs" if case.pairs else "examples"),
         *_same_chosen(case),
+        *_same_answer(case),
         *_owned(lines, [normalised(row.prompt) for row in rows], pairs=bool(case.pairs)),
     ]
     yield from found or [_fine(len(rows))]
@@ -111,6 +113,36 @@ def _same_chosen(case: Case) -> Iterable[Finding]:
             tuple(line for each in several for line in each),
             "Keep them together, in train or held out (palate does), or take one per prompt.",
             "same chosen",
+        )
+
+
+def _same_answer(case: Case) -> Iterable[Finding]:
+    """One answer, word for word, under many prompts: it cannot be about any of them."""
+    for side in ("rejected", "chosen"):
+        lines: dict[str, dict[str, int]] = {}
+        for pair in case.pairs:
+            under = lines.setdefault(normalised(getattr(pair, side)), {})
+            under.setdefault(normalised(pair.prompt), pair.line)
+        least = max(FEWEST_PROMPTS, WARN_REPEATED * len(case.pairs))
+        many = sorted((each for each in lines.values() if len(each) >= least), key=len)[::-1]
+        if not many:
+            continue
+        rows = tuple(line for each in many for line in each.values())
+        rate = share(len(rows), len(case.pairs))
+        answers = "answer stands" if len(many) == 1 else "answers stand"
+        yield Finding(
+            NAME,
+            "warning",
+            f"{len(many)} {side} {answers} word for word under many prompts, one of them under "
+            f"{len(many[0])} (first line {rows[0]}): what is learnt there has no prompt in it.",
+            rate.value,
+            rate,
+            f"warning if one stands under {WARN_REPEATED:.0%} of the pairs and at least "
+            f"{FEWEST_PROMPTS} prompts",
+            OURS,
+            rows,
+            "Write an answer to each prompt.",
+            f"same {side} everywhere",
         )
 
 
