@@ -106,10 +106,19 @@ def look(
         first.dialect,
         dict(mapping),
         tuple(counts),
-        faults.groups(),
+        tuple(_of_few(group, first.records) for group in faults.groups()),
         tuple(doubts),
         tuple(note for one in scans for note in one.notes),
     )
+
+
+def _of_few(group: "Group", records: int) -> "Group":
+    """A field that only some rows lack is mended there: renaming it would break the others."""
+    if group.count >= records:
+        return group
+    todo = "Add the field to this row, or rename what stands in its place."
+    first = tuple(replace(one, todo=todo) if "--map" in one.todo else one for one in group.first)
+    return replace(group, first=first)
 
 
 def _read(source: Scan, faults: "_Faults") -> "_Marks":

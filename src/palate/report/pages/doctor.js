@@ -193,7 +193,7 @@ function sift(sieve) {
   state.map?.show({ kept: sieve ? new Set(sieve.order) : null });
   const size = plural(state.order.length, "pair"), back = make("button", { type: "button" }, "show all ", make("kbd", {}, "Esc"));
   back.addEventListener("click", () => sift(null));
-  list.title.textContent = sieve ? sieve.title : "Rewrite these first";
+  list.title.textContent = sieve ? sieve.title : "Look at these first";
   list.note.textContent = sieve ? `${size}, in the order of ${sieve.by}.`
     : order.length ? `${size} that a warning or an error names or that lie outside the near misses, worst first: an order to read in, nothing is dropped.`
       : "No warning and no error names a pair, and every pair is a near miss.";
