@@ -45,6 +45,7 @@ def page(text: Store, model: Store, runs: Store, out: Path, old: str) -> str:
     parts = [
         INTRO.rstrip(),
         *_by_hand(old),
+        *_checks(),
         *_text(text),
         *_model(model),
         *_dose(results),
@@ -60,6 +61,18 @@ def _by_hand(old: str) -> Iterator[str]:
     kept = re.search(f"(?s){start}.*?{stop}", old)
     yield ""
     yield kept.group() if kept else f"{start}\n## What follows\n\nNot written yet.\n{stop}"
+
+
+def _checks() -> Iterator[str]:
+    """The table of checks, as the code has it."""
+    from palate.study.checks.table import CHECKS
+
+    reads = ("the text", "the model's pass", "verdicts, or a run's history")
+    yield "\n## The checks\n"
+    yield "| check | reads | asks | cannot see |"
+    yield "|---|---|---|---|"
+    for check in CHECKS:
+        yield f"| {check.name} | {reads[check.tier]} | {check.asks} | {check.blind} |"
 
 
 def _text(store: Store) -> Iterator[str]:

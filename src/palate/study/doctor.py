@@ -277,6 +277,12 @@ def _lower(text: str) -> str:
 
 def _check_options(options: DoctorOptions) -> None:
     """Refuse what has no effect without a model.  Raises UsageError."""
+    samples = options.samples
+    if samples is not None and not samples.isdigit() and not Path(samples).is_file():
+        raise UsageError(
+            f"--samples {samples} is neither a number nor a file.",
+            hint="Write one with palate sample MODEL PROMPTS --n 4 --out FILE.",
+        )
     usual = DoctorOptions()
     asked = [name for name in OF_MODEL if getattr(options, name) != getattr(usual, name)]
     if asked and options.model is None:
