@@ -4,6 +4,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -557,3 +558,29 @@ def test_grounding_of_examples_is_information() -> None:
     rows = [ExampleText(1, "A 2bd home", "Two bedrooms."), ExampleText(2, "A home", "3 baths.")]
     (said,) = grounding.CHECK.run(Case("x", examples=rows))
     assert said.severity == "info" and said.rows == (2,)
+
+
+def test_one_answer_under_many_prompts_is_told() -> None:
+    pairs = [
+        PairText(n, f"what about house {n}?", f"house {n} has {n} rooms", f"house {n} is nice")
+        for n in range(1, 61)
+    ]
+    assert "everywhere" not in "".join(each.key for each in duplicates.CHECK.run(Case("f", pairs)))
+    shouted = [
+        replace(pair, rejected="BUY it NOW!") if pair.line % 4 == 0 else pair for pair in pairs
+    ]
+    found = [each for each in duplicates.CHECK.run(Case("f", shouted)) if "everywhere" in each.key]
+    assert [(each.severity, each.key) for each in found] == [
+        ("warning", "same rejected everywhere")
+    ]
+    assert found[0].rows == tuple(range(4, 61, 4)) and "under 15" in found[0].message
+
+
+def test_contradictions_name_both_lines_of_each() -> None:
+    pairs = [PairText(n, f"p{n}", f"a{n} one", f"b{n} two") for n in range(1, 5)]
+    pairs += [
+        replace(pairs[n], line=10 + n, chosen=f"b{n + 1} two", rejected=f"a{n + 1} one")
+        for n in (1, 3)
+    ]
+    (found,) = contradictions.CHECK.run(Case("f", pairs))
+    assert "2 and 11, 4 and 13" in found.todo

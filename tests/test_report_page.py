@@ -3,12 +3,14 @@
 import base64
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from palate.errors import UsageError
 from palate.report import page as parts
 from seen_cases import unpack
 
@@ -65,3 +67,16 @@ def test_the_policy_names_the_hashes_of_style_and_script() -> None:
     empty = "'sha256-47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU='"
     told = parts.policy("", "")
     assert told.startswith("default-src 'none'") and told.count(empty) == 2
+
+
+def test_a_page_overwrites_pages_and_nothing_else(tmp_path: Path) -> None:
+    old, notes = tmp_path / "old.html", tmp_path / "notes.txt"
+    parts.save("<!doctype html><p>one", old)
+    parts.save("<!doctype html><p>two", old)
+    assert old.read_text().endswith("two")
+    notes.write_text('{"prompt": "by hand"}')
+    with pytest.raises(UsageError, match="is no page"):
+        parts.save("<!doctype html>", notes)
+    with pytest.raises(UsageError, match="is a folder"):
+        parts.save("<!doctype html>", tmp_path)
+    assert notes.read_text() == '{"prompt": "by hand"}'

@@ -58,6 +58,10 @@ def explain(
     typed = _typed(options)
     if typed and file is not None:
         raise UsageError("a file and a pair typed in: give one of them.")
+    if html is not None:
+        from palate.report.page import check_place
+
+        check_place(html)
     with shown(stderr=True) as listen:
         seen = api.explain(model, typed or file, options, listen, over_time=over_time)
         if html is not None:
