@@ -2,6 +2,8 @@
 
 import json
 import random
+import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
@@ -10,6 +12,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import binom
 
 from palate.study.checks import distance, grams, patterns, probe, same_kind, shortcuts, surface
@@ -161,6 +165,57 @@ def test_counts_agree_with_sets() -> None:
         assert list(counted.rows(feature, chosen=True)) == [n for n, is_ in enumerate(only) if is_]
         checked += 1
     assert checked > 50
+
+
+@pytest.mark.parametrize("bits", [grams.BITS, 3])
+def test_what_is_known_of_each_feature_agrees_with_sets(
+    bits: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Prompts, repeated prompts and equal rows, the slow way; with a table far too small, too."""
+    monkeypatch.setattr(grams, "BITS", bits)
+    draw = random.Random(4)
+    pairs = [
+        replace(pair, prompt=" ".join(sentence(draw) for _ in range(2)) if row % 3 else "the lamp")
+        for row, pair in enumerate(planted(sound(90), "lamp the", range(0, 90, 9)))
+    ]
+    counted = grams.count(pairs)
+    times = Counter(token for pair in pairs for side in (pair.chosen, pair.rejected)
+                    for token in grams.tokens(side))  # fmt: skip
+    asked = [features_of(pair.prompt) for pair in pairs]
+    by_rows: dict[tuple[int, ...], set[int]] = {}
+    for feature in range(len(counted.code_F)):
+        name = counted.tokens(feature)
+        rows = [int(row) for side in (True, False) for row in counted.rows(feature, chosen=side)]
+        rarer = min(name, key=lambda token: times[token])
+        assert counted.own_F[feature] == sum((rarer,) in asked[row] for row in rows)
+        assert counted.prompts_F[feature] == sum(name in each for each in asked)
+        assert counted.spread_F[feature] == len({pairs[row].prompt for row in rows})
+        by_rows.setdefault(tuple(sorted(rows)), set()).add(int(counted.same_F[feature]))
+    assert {len(each) for each in by_rows.values()} == {1}
+    assert len({next(iter(each)) for each in by_rows.values()}) == len(by_rows) > 50
+    assert counted.own_F.any() and (counted.spread_F < counted.end_F).any()
+
+
+def test_a_feature_is_one_of_five_answers() -> None:
+    pairs = planted(planted(sound(60), "five", range(5)), "four", range(4))
+    pairs = planted(pairs, "four", range(1))
+    counted = grams.count(pairs)
+    assert {"four", "five"} <= set(counted.vocabulary)
+    found = {counted.tokens(feature) for feature in range(len(counted.code_F))}
+    assert ("five",) in found and ("four",) not in found
+
+
+def test_counting_survives_texts_without_a_common_token() -> None:
+    bare = [PairText(row, "", f"word{row}", f"other{row}") for row in range(60)]
+    assert len(grams.count(bare).code_F) == 0
+    assert severities(findings(shortcuts, bare)) == ["ok"]
+    assert len(grams.count([PairText(row, "", " ", "") for row in range(60)]).code_F) == 0
+
+
+@given(st.text(alphabet="aZ09_'\u2019 \t\x1c\xa0-\u2605\u00e9\u01c5\u0130", max_size=30))
+def test_tokens_are_the_same_on_the_short_way_for_ascii(text: str) -> None:
+    token = re.compile("[^\\W_]+(?:['\u2019][^\\W\\d_]+)*|[^\\w\\s]|_")
+    assert grams.tokens(text) == token.findall(text.lower())
 
 
 def test_openings_and_closings_are_features_of_their_own() -> None:

@@ -485,10 +485,21 @@ PROMPT = (
         ("See https://x.com/y for it.", ("https://x.com/y",)),
         ("Use `x = 17` or:\n```\ny = 23\n```\n", ()),
         ("Two hundred and five people, twenty-one dogs.", ("200", "21", "5")),
+        ("Its key is E-310, flat D2004.", ("d2004",)),
+        ("Its key is E-311.", ("311",)),
+        ("It costs € 20, not $30.", ("20 money", "30 money")),
+        ("It fits an iPhone and an É.", ()),
+        ("See Www.other.org now.", ("www.other.org",)),
     ],
 )
 def test_what_counts_as_a_fact(answer: str, invented: tuple[str, ...]) -> None:
     assert ungrounded(answer, PROMPT) == invented
+
+
+def test_a_code_of_the_prompt_is_grounded() -> None:
+    prompt = "Is it safe? Letter: 'We hold £1,050 for 22 Quay Road, reference D-118.' Room B52s."
+    assert ungrounded("Yes: it holds £1,050 with reference D-118, in room B52.", prompt) == ()
+    assert ungrounded("Yes, with reference D-119, in room B53.", prompt) == ("119", "b53")
 
 
 def test_a_word_that_the_file_writes_small_is_no_name() -> None:

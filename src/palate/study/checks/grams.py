@@ -8,9 +8,12 @@ Shape suffixes: F features, N couples (row, feature).
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import count as _numbers
+from itertools import repeat
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +22,13 @@ from palate.study.checks.base import Ints, PairText
 from palate.study.checks.probe import groups
 
 _TOKEN = re.compile("[^\\W_]+(?:['\u2019][^\\W\\d_]+)*|[^\\w\\s]|_")
+_ASCII = re.compile(r"[a-z0-9]+(?:'[a-z]+)*|[^a-z0-9\s]")
 SEEN: Final = 5
 ANYWHERE, OPENING, CLOSING = 0, 1, 2
+BITS: Final = 22
+Small = NDArray[np.int32]
+Bytes = NDArray[np.int8]
+SIDES: Final = ("chosen", "rejected")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,7 +39,8 @@ class Grams:
     sides; `own_F` discordant pairs whose own prompt
     holds it or the rarer of its words, `prompts_F` prompts that do;
     `spread_F` different prompts of its discordant pairs; `same_F`
-    is equal for features of exactly the same pairs.  `rows` gives the pairs of one feature.
+    is equal for features of exactly the same pairs.  `rows` gives the pairs of one feature: its
+    couples end at `end_F`, and `side_N` is 1 where the rejected answer has it.
     """
 
     vocabulary: tuple[str, ...]
@@ -43,14 +52,15 @@ class Grams:
     prompts_F: Ints
     spread_F: Ints
     same_F: Ints
-    chosen_N: tuple[Ints, Ints]
-    rejected_N: tuple[Ints, Ints]
+    end_F: Ints
+    row_N: Small
+    side_N: Bytes
 
     def rows(self, feature: int, *, chosen: bool) -> Ints:
         """Indices of the pairs that hold this feature on that side only."""
-        index_N, row_N = self.chosen_N if chosen else self.rejected_N
-        start, stop = np.searchsorted(index_N, [feature, feature + 1])
-        return row_N[start:stop]
+        part = slice(int(self.end_F[feature - 1]) if feature else 0, int(self.end_F[feature]))
+        kept = self.side_N[part] == (0 if chosen else 1)
+        return np.asarray(self.row_N[part][kept], dtype=np.int64)
 
     def place(self, feature: int) -> int:
         """ANYWHERE, OPENING or CLOSING."""
@@ -67,7 +77,8 @@ class Grams:
 
 def tokens(text: str) -> list[str]:
     """Words in lower case, and signs."""
-    return _TOKEN.findall(text.lower())
+    low = text.lower()
+    return (_ASCII if low.isascii() else _TOKEN).findall(low)
 
 
 def original(text: str, phrase: Sequence[str]) -> str:
@@ -82,43 +93,67 @@ def original(text: str, phrase: Sequence[str]) -> str:
 
 def count(pairs: Sequence[PairText]) -> Grams:
     """Count every word, two-word phrase, opening and closing of the pairs."""
-    ids: dict[str, int] = {}
-    sides = [
-        _flat([each.chosen for each in pairs], ids, grow=True),
-        _flat([each.rejected for each in pairs], ids, grow=True),
-    ]
+    ids: defaultdict[str, int] = defaultdict(_numbers().__next__)
+    sides = [_flat([getattr(each, side) for each in pairs], ids, grow=True) for side in SIDES]
     vocabulary, times = _prune(ids, sides)
     size = len(vocabulary)
-    width = 3 * span(size)
-    left, right = _frequent([_answer_keys(flat, row, size) for flat, row in sides], width)
-    shared = _among(left, right)
-    keys = [left[~shared], right[~_among(right, left)]]
-    code_F = _distinct(np.concatenate(keys) % width)
-    index = [np.searchsorted(code_F, each % width) for each in keys]
-    rows = [each // width for each in keys]
-    both = left[shared] % width
-    both = both[_among(both, code_F)]
-    plain_F = code_F % span(size)
-    rarer_F = _rarer(plain_F, times)
-    wanted = _distinct(np.concatenate([plain_F, rarer_F]))
-    known = _prompt_keys(_flat([each.prompt for each in pairs], ids), size, wanted)
-    index_N, row_N = np.concatenate(index), np.concatenate(rows)
-    own = _among(row_N * span(size) + plain_F[index_N], known)
-    own |= _among(row_N * span(size) + rarer_F[index_N], known)
-    order = [np.argsort(each, kind="stable") for each in index]
+    keys = _keys(sides, size, len(pairs))
+    del sides
+    code_F, total_F, both_F, row_N, side_N = _couples(keys, len(pairs))
+    del keys
+    end_F, plain_F = np.cumsum(total_F), code_F % span(size)
+    rejected_F = _sums(side_N, end_F)
+    prompts = _flat([each.prompt for each in pairs], ids)
+    # A prompt that holds a phrase holds its rarer word: that one alone need be looked up.
+    own_N = _held(prompts, np.repeat(_rarer(plain_F, times), total_F), row_N, size)
     return Grams(
         vocabulary,
         code_F,
-        np.bincount(index[0], minlength=len(code_F)),
-        np.bincount(index[1], minlength=len(code_F)),
-        np.bincount(np.searchsorted(code_F, both), minlength=len(code_F)),
-        np.bincount(index_N[own], minlength=len(code_F)),
-        _prompts(known % span(size), plain_F),
-        _spread(index_N, groups(pairs)[row_N], len(code_F)),
-        _signatures(index_N, row_N, len(code_F)),
-        (index[0][order[0]], rows[0][order[0]]),
-        (index[1][order[1]], rows[1][order[1]]),
+        total_F - rejected_F,
+        rejected_F,
+        both_F,
+        _sums(own_N, end_F),
+        _prompts(prompts, plain_F, size),
+        _spread(groups(pairs), row_N, total_F),
+        _signatures(row_N, end_F),
+        end_F,
+        row_N,
+        side_N,
     )
+
+
+def _keys(sides: Sequence[tuple[Ints, Ints]], size: int, count: int) -> Ints:
+    """((feature, row), side) of every answer as one number each, in order, each once."""
+    found = [_answer_keys(flat, row, size, count) * 2 + at for at, (flat, row) in enumerate(sides)]
+    return _distinct(np.concatenate(found))
+
+
+def _couples(keys: Ints, count: int) -> tuple[Ints, Ints, Ints, Small, Bytes]:
+    """The features (F) that `SEEN` answers hold and one side alone does, and every such couple (N).
+
+    Neighbours that differ in the side only stand on both.  Gives each feature's code, its couples
+    and the pairs with it on both sides; then the row and the side of each couple.
+    """
+    code = keys // (2 * count)
+    starts = np.flatnonzero(np.diff(code, prepend=-1))
+    ends = np.append(starts, len(code))[1:]
+    lengths = ends - starts
+    twin = np.zeros(len(code) + 1, dtype=np.bool_)
+    twin[1:-1] = keys[1:] == keys[:-1] | 1
+    both = _sums(twin[1:], ends)
+    kept = (lengths >= SEEN) & (lengths > 2 * both)
+    alone = np.flatnonzero(np.repeat(kept, lengths) & ~twin[1:] & ~twin[:-1])
+    left = keys[alone]
+    side_N = (left & 1).astype(np.int8)
+    left >>= 1
+    row_N = (left - code[alone] * count).astype(np.int32)
+    return code[starts[kept]], (lengths - 2 * both)[kept], both[kept], row_N, side_N
+
+
+def _sums(flag_N: NDArray[Any], end_F: Ints) -> Ints:
+    """How many couples of each feature are marked; none of the features is empty."""
+    starts = np.concatenate([[0], end_F[:-1]])[: len(end_F)]
+    return np.add.reduceat(flag_N, starts, dtype=np.int64) if len(end_F) else end_F
 
 
 def span(size: int) -> int:
@@ -128,13 +163,11 @@ def span(size: int) -> int:
 
 def _flat(texts: Sequence[str], ids: dict[str, int], *, grow: bool = False) -> tuple[Ints, Ints]:
     """Token numbers of all texts in one line (−1 unknown), and the row of each."""
-    parts = [
-        np.array(
-            [ids.setdefault(token, len(ids)) if grow else ids.get(token, -1) for token in found],
-            dtype=np.int32,
-        )
-        for found in map(tokens, texts)
-    ]
+    parts = []
+    for text in texts:
+        found = tokens(text)
+        numbers = map(ids.__getitem__, found) if grow else map(ids.get, found, repeat(-1))
+        parts.append(np.fromiter(numbers, dtype=np.int32, count=len(found)))
     lengths = np.array([len(part) for part in parts], dtype=np.int64)
     flat = np.concatenate(parts, dtype=np.int64) if parts else np.zeros(0, dtype=np.int64)
     return flat, np.repeat(np.arange(len(parts), dtype=np.int64), lengths)
@@ -172,9 +205,11 @@ def _rarer(plain_F: Ints, times: Ints) -> Ints:
 
 
 def _distinct(keys: Ints) -> Ints:
-    """Sorted, each once.  (np.unique hashes, which is ten times slower on such keys.)"""
-    ordered = np.sort(keys)
-    return ordered[np.diff(ordered, prepend=-1) > 0]
+    """Sorted, each once; sorts in place.  (np.unique hashes: ten times slower on such keys.)"""
+    keys.sort()
+    new = np.ones(len(keys), dtype=np.bool_)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return keys[new]
 
 
 def _among(values: Ints, ordered: Ints) -> NDArray[np.bool_]:
@@ -185,23 +220,14 @@ def _among(values: Ints, ordered: Ints) -> NDArray[np.bool_]:
     return np.asarray(ordered[place] == values)
 
 
-def _frequent(keys: Sequence[Ints], width: int) -> list[Ints]:
-    """The keys whose feature is in at least `SEEN` answers."""
-    ordered = np.sort(np.concatenate(keys) % width)
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    lengths = np.diff(starts, append=len(ordered))
-    kept = ordered[starts[lengths >= SEEN]]
-    return [each[_among(each % width, kept)] for each in keys]
-
-
 def _pairs_of(flat: Ints, size: int) -> Ints:
     """Code of the two-word phrase that starts at each token but the last; −1 with a rare word."""
     rare = (flat[:-1] < 0) | (flat[1:] < 0)
     return np.where(rare, -1, size + flat[:-1] * size + flat[1:])
 
 
-def _answer_keys(flat: Ints, row: Ints, size: int) -> Ints:
-    width = span(size)
+def _answer_keys(flat: Ints, row: Ints, size: int, count: int) -> Ints:
+    """(feature, row) keys of one side's answers, neither sorted nor each once."""
     if not len(flat):
         return np.zeros(0, dtype=np.int64)
     two, same = _pairs_of(flat, size), row[:-1] == row[1:]
@@ -215,48 +241,54 @@ def _answer_keys(flat: Ints, row: Ints, size: int) -> Ints:
         *((row[last], flat[last], CLOSING), (row[closes], two[closes], CLOSING)),
     ]
     found = [
-        rows[codes >= 0] * (3 * width) + where * width + codes[codes >= 0]
+        (where * span(size) + codes[codes >= 0]) * count + rows[codes >= 0]
         for rows, codes, where in parts
     ]
-    return _distinct(np.concatenate(found))
+    return np.concatenate(found)
 
 
-def _prompt_keys(prompts: tuple[Ints, Ints], size: int, wanted: Ints) -> Ints:
-    """(row, feature) keys of the prompts, for the wanted features."""
+def _held(prompts: tuple[Ints, Ints], word_N: Ints, row_N: Small, size: int) -> NDArray[np.bool_]:
+    """Whether the prompt of each couple holds the word of its feature."""
     flat, row = prompts
-    if not len(flat):
-        return np.zeros(0, dtype=np.int64)
-    width = span(size)
-    two, same = _pairs_of(flat, size), row[:-1] == row[1:]
-    good = same & _among(two, wanted)
-    one = _among(flat, wanted)
-    return _distinct(
-        np.concatenate([row[one] * width + flat[one], row[:-1][good] * width + two[good]])
-    )
+    known = _distinct(row[flat >= 0] * size + flat[flat >= 0])
+    word_N += row_N * np.int64(size)
+    # A table of the low bits sorts most of them out, a search through `known` the few others.
+    table = np.zeros(1 << BITS, dtype=np.bool_)
+    table[known & (len(table) - 1)] = True
+    found: NDArray[np.bool_] = table[word_N & (len(table) - 1)]
+    where = np.flatnonzero(found)
+    found[where] = _among(word_N[where], known)
+    return found
 
 
-def _prompts(known: Ints, code_F: Ints) -> Ints:
+def _prompts(prompts: tuple[Ints, Ints], plain_F: Ints, size: int) -> Ints:
     """How many prompts hold each feature."""
-    ordered = np.sort(known)
-    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
-    found, counts = ordered[starts], np.diff(starts, append=len(ordered))
-    place = np.minimum(np.searchsorted(found, code_F), max(len(found) - 1, 0))
-    if not len(found):
-        return np.zeros(len(code_F), dtype=np.int64)
-    return np.where(found[place] == code_F, counts[place], 0)
+    flat, row = prompts
+    if not len(flat) or not len(plain_F):
+        return np.zeros(len(plain_F), dtype=np.int64)
+    wanted = _distinct(plain_F.copy())
+    two, same = _pairs_of(flat, size), row[:-1] == row[1:]
+    two = np.where(same, two, -1)
+    code, holder = np.concatenate([flat, two]), np.concatenate([row, row[:-1]])
+    place = np.minimum(np.searchsorted(wanted, code), len(wanted) - 1)
+    good = wanted[place] == code
+    known = _distinct(place[good] * (int(row[-1]) + 1) + holder[good])
+    times = np.bincount(known // (int(row[-1]) + 1), minlength=len(wanted))
+    return times[np.searchsorted(wanted, plain_F)]
 
 
-def _spread(index_N: Ints, group_N: Ints, count: int) -> Ints:
+def _spread(group_P: Ints, row_N: Small, total_F: Ints) -> Ints:
     """How many different prompts each feature's discordant pairs have."""
-    many = int(group_N.max(initial=0)) + 1
-    return np.bincount(_distinct(index_N * many + group_N) // many, minlength=count)
+    several_P = np.bincount(group_P)[group_P] > 1
+    some = np.flatnonzero(several_P[row_N])
+    index = np.searchsorted(np.cumsum(total_F), some, side="right")
+    many = int(group_P.max(initial=0)) + 1
+    twice = np.bincount(index, minlength=len(total_F))
+    once = _distinct(index * many + group_P[row_N[some]]) // many
+    return total_F - twice + np.bincount(once, minlength=len(total_F))
 
 
-def _signatures(index_N: Ints, row_N: Ints, count: int) -> Ints:
+def _signatures(row_N: Small, end_F: Ints) -> Ints:
     """One number per feature, the same for features of exactly the same pairs (64-bit sums)."""
-    if not count:
-        return np.zeros(0, dtype=np.int64)
-    draw = np.random.default_rng(0).integers(-(2**62), 2**62, int(row_N.max()) + 1)
-    order = np.argsort(index_N, kind="stable")
-    starts = np.searchsorted(index_N[order], np.arange(count))
-    return np.add.reduceat(draw[row_N[order]], starts)
+    draw = np.random.default_rng(0).integers(-(2**62), 2**62, int(row_N.max(initial=0)) + 1)
+    return _sums(draw[row_N], end_F)
