@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
 from palate.errors import UsageError
@@ -22,14 +22,13 @@ from palate.runs import atomic
 
 MINUS = "\N{MINUS SIGN}"
 _ESCAPED = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
-_ENVIRONMENT = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
 _NO_NUMBER, _TINY, _LOWEST = 0x7FFF, 1e-23, -25
 
 
 def render(skeleton: str, *, styles: Sequence[str], scripts: Sequence[str], **values: Any) -> str:
     """The page from the skeleton of that name; `style`, `script` and `policy` are filled in."""
     style, script = ("".join(map(part, names)) for names in (styles, scripts))
-    return _ENVIRONMENT.from_string(part(skeleton)).render(
+    return _ENVIRONMENT.get_template(skeleton).render(
         style=Markup(style), script=Markup(script), policy=policy(style, script), **values
     )
 
@@ -58,6 +57,11 @@ def save(page: str, out: Path) -> None:
 def part(name: str) -> str:
     """A file of the folder `pages`, which is part of the package."""
     return files("palate.report").joinpath("pages", name).read_text(encoding="utf-8")
+
+
+_ENVIRONMENT = Environment(
+    loader=FunctionLoader(part), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+)
 
 
 def policy(style: str, script: str) -> str:
