@@ -5,6 +5,7 @@
     ├── DataError          2  a file of examples; holds every problem found, not the first
     ├── ModelError         2  a model, tokenizer or adapter that cannot be used
     ├── CheckpointError    3  a run that cannot be continued
+    ├── StoreError         3  a store of judgements that cannot be used: locked, damaged, newer
     ├── NumericsError      4  a loss, gradient or reference that cannot be right
     ├── DiskError          5  no room, or a write that failed
     ├── MemoryLimitError   6  no memory left
@@ -41,6 +42,12 @@ class ModelError(PalateError):
 
 class CheckpointError(PalateError):
     """A run that cannot be continued: damaged, locked, or asked for with other options."""
+
+    exit_code = 3
+
+
+class StoreError(PalateError):
+    """A store of judgements that cannot be used: locked, damaged, or made by a newer palate."""
 
     exit_code = 3
 

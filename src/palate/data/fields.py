@@ -15,7 +15,10 @@ from palate.data.rows import Conversation, Message, Text
 from palate.errors import Problem
 
 VERDICTS = {1: 1.0, 0: -1.0, -1: -1.0}
-EXTRAS = ("tag", "reason", "shown", "seconds", "judge", "id", "again", "audit", "created")
+EXTRAS = (
+    *("tag", "tags", "reason", "shown", "seconds", "strength", "judge", "id", "again", "audit"),
+    *("created", "split", "selector", "edited", "fast", "inferred"),
+)
 ROLES = ("system", "user", "assistant", "tool")
 SHAREGPT_ROLES = {
     "human": "user",

@@ -1,0 +1,1 @@
+"""People's verdicts: the store, what is shown next, and the page they are given on."""
