@@ -306,6 +306,10 @@ def test_an_edited_answer_is_no_rival(store: Store) -> None:
     store.add_answer(prompt.id, "better", "edit", parent=one.id)
     store.judge("a", shown(store, prompt).id, Said("left"))
     assert store.unjudged("me") == []
+    lonely = store.add_prompt("with one answer and what became of it")
+    only = store.add_answer(lonely.id, "only this", "sample")
+    store.add_answer(lonely.id, "only this, mended", "edit", parent=only.id)
+    assert store.unjudged("me") == []
 
 
 def test_the_plan_is_followed_and_not_repeated(store: Store) -> None:
@@ -462,6 +466,28 @@ def test_threads_write_without_losing_anything(store: Store) -> None:
         thread.join()
     assert sorted(each.ms for each in store.standing()) == list(range(40))
     assert store.size("judgement") == 40
+
+
+def test_two_connections_wait_for_each_other(store: Store) -> None:
+    """What reads and then writes takes the write lock first: it would be refused later."""
+    places = [shown(store, prompt) for prompt in filled(store, prompts=60)]
+    failed: list[Exception] = []
+
+    def post(part: int) -> None:
+        with Store.open(store.path) as mine:
+            for n, at in enumerate(places):
+                try:
+                    if n % 2 == part:
+                        mine.judge(f"j{n}", at.id, Said("left"))
+                except Exception as error:
+                    failed.append(error)
+
+    threads = [threading.Thread(target=post, args=(part,)) for part in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not failed and len(store.standing()) == 60
 
 
 def test_what_was_judged_survives_a_kill(tmp_path: Path) -> None:
