@@ -76,9 +76,9 @@ class FakeApi:
         return tuple(SimpleNamespace(as_json=lambda row=row: row) for row in self.rows)
 
     def sample(
-        self, model: str, prompts: str, config: SampleConfig, listen: Listener
+        self, model: str, prompts: str, config: SampleConfig, listen: Listener, *, out: Path | None
     ) -> tuple[dict[str, Any], ...]:
-        self.calls.append(("sample", (model, prompts, config)))
+        self.calls.append(("sample", (model, prompts, config, out)))
         listen(Note("a note"))
         return tuple(self.rows)
 
@@ -562,10 +562,13 @@ def test_score_with_a_reference_and_of_examples(
     assert "2 rows: −2.00 nats per token over 6 tokens" in capsys.readouterr().out
 
 
+COUNTED = {"n": 2, "drawn": 3, "tokens": 4}
 SAMPLES = [
-    {"prompt": "a", "index": 0, "completion": "one\x1b[2J"},
-    {"prompt": "a", "index": 1, "completion": "two"},
-    {"prompt": [{"role": "user", "content": "b"}], "index": 0, "completion": "three"},
+    {"line": 1, "prompt": "a", "index": 0, "completion": "one\x1b[2J", "kept": 2} | COUNTED,
+    {"line": 1, "prompt": "a", "index": 1, "completion": "two", "kept": 2} | COUNTED,
+    {"line": 2, "prompt": [{"role": "user", "content": "b"}], "index": 0, "completion": "three"}
+    | {"kept": 1}
+    | COUNTED,
 ]
 
 
@@ -580,19 +583,29 @@ def test_sample_shows_each_prompt_once(api: FakeApi, capsys: pytest.CaptureFixtu
         "prompt: user: b",
         "  1. three",
     ]
-    assert api.calls[0][1] == ("m", "p.jsonl", SampleConfig(n=2, seed=5, top_p=0.9))
+    assert api.calls[0][1] == ("m", "p.jsonl", SampleConfig(n=2, seed=5, top_p=0.9), None)
 
 
-def test_sample_writes_json_lines(
+def test_sample_ends_with_what_was_drawn_and_what_to_do(
     api: FakeApi, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     api.rows = SAMPLES
-    out = tmp_path / "new" / "samples.jsonl"
-    cli.run(["sample", "m", "p.jsonl", "--out", str(out)])
-    assert [json.loads(line) for line in out.read_text().splitlines()] == SAMPLES
-    assert capsys.readouterr().out == f"3 completions in {out}\n"
+    out = tmp_path / "samples.jsonl"
+    cli.run(["sample", "m", "p.jsonl", "--out", str(out), "--temperatures", "0.7,1.3"])
+    assert api.calls[0][1][2:] == (SampleConfig(temperatures=(0.7, 1.3)), out)
+    told = capsys.readouterr()
+    assert told.out.splitlines() == [
+        f"3 completions of 2 prompts in {out}, 4.0 tokens each,"
+        " 2 near-identical or empty drawn again, 0 s",
+        "warning: 1 prompt has fewer than 2 different texts;"
+        " what was nearly the same, or empty, is left out",
+        f"next: palate judge taste.db --add {out}",
+    ]
+    assert told.err == "a note\n"
     cli.run(["sample", "m", "p.jsonl", "--json"])
-    assert [json.loads(line) for line in capsys.readouterr().out.splitlines()] == SAMPLES
+    told = capsys.readouterr()
+    assert [json.loads(line) for line in told.out.splitlines()] == SAMPLES
+    assert told.err.startswith("a note\n3 completions of 2 prompts, ")
 
 
 # ---- chat

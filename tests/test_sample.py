@@ -134,6 +134,25 @@ def test_top_p_and_min_p_cut_the_tail(llama: Loaded) -> None:
         assert len(drawn) > len(allowed) / 2
 
 
+def test_jobs_of_any_warmth_go_together(llama: Loaded) -> None:
+    """Every text is what it is alone, whatever else is drawn in the same call, in any order."""
+    warmths = [(1.0, 1.0), (0.5, 1.0), (0.5, 0.4), (0.0, 1.0), (2.0, 0.4)]
+    asked = prompts((5, 9, 3))
+    jobs = [
+        sample.Job(prompt, index, *warmths[index], place)
+        for place, prompt in enumerate(asked)
+        for index in (4, 2, 0, 3, 1)
+    ]
+    together = sample.draw(llama, jobs, SETTINGS, seed=3)
+    assert [(d.prompt_index, d.index) for d in together] == [
+        (j.prompt_index, j.index) for j in jobs
+    ]
+    for job, found in zip(jobs, together, strict=True):
+        settings = replace(SETTINGS, temperature=job.temperature, top_p=job.top_p, completions=5)
+        alone = sample.sample(llama, [job.prompt], settings, seed=3)[job.index]
+        assert (found.ids, found.text, found.end) == (alone.ids, alone.text, alone.end)
+
+
 def test_noise_is_gumbel_and_keyed() -> None:
     keys = torch.tensor([1, 2, -(2**63), 2**63 - 1])
     noise = gumbel(keys, 0, 20_000)

@@ -27,8 +27,8 @@ from palate.export.merge import export as merge
 from palate.glossary import GLOSSARY
 from palate.objectives import Objective, build
 from palate.study import doctor as examination
+from palate.study import sampling
 from palate.study import score as scores
-from palate.study import talk
 from palate.study.checks.base import Check, Finding
 from palate.study.checks.table import CHECKS
 from palate.study.doctor import Report
@@ -107,10 +107,18 @@ def score(
 
 
 def sample(
-    model: str, prompts: str, config: SampleConfig | None = None, listen: Listener = silent
+    model: str,
+    prompts: str,
+    config: SampleConfig | None = None,
+    listen: Listener = silent,
+    *,
+    out: Path | None = None,
 ) -> tuple[dict[str, Any], ...]:
-    """Completions for every prompt of a file, one record each."""
-    return talk.sample(model, prompts, config or SampleConfig(), listen)
+    """Completions for every prompt of a file, one record each; with `out` also there, as they come.
+
+    A file `out` that the same call began is gone on with.  Raises PalateError.
+    """
+    return sampling.sample(model, prompts, config or SampleConfig(), listen, out=out)
 
 
 def explain(

@@ -232,7 +232,7 @@ def _group(row: Row) -> str:
 
 def render(rows: Many[Row], renderer: Renderer, options: RowOptions) -> Rendered:
     """Every row, or DataError with every problem.  UsageError for an option without effect."""
-    _check_effects(rows, renderer)
+    check_effects(rows, renderer)
     problems: list[Problem] = []
     items: list[Item] = []
     long: list[TooLong] = []
@@ -278,7 +278,7 @@ def _table(long: Many[TooLong], total: int, limit: int) -> list[Problem]:
     return [head, *(_too_long(found, limit) for found in ranked)]
 
 
-def _check_effects(rows: Many[Row], renderer: Renderer) -> None:
+def check_effects(rows: Many[Row], renderer: Renderer) -> None:
     """--plain and --join are for strings; where no row has any, they would do nothing."""
     options = renderer.options
     strings = any(isinstance(row.prompt, str) for row in rows)

@@ -138,15 +138,19 @@ class _Reader:
             return self._built(record, [record.fields])
         kind = self.dialect.kind if scan.prompts or scan.kind is None else scan.kind
         converted, faults = self.dialect.read(record, kind)
-        for why in faults.aside:
-            scan.aside.setdefault(why, []).append(record.line)
+        if scan.prompts:
+            whole = not faults.problems
+            converted = converted[:1] or (list(self.dialect.prompt_of(record)) if whole else [])
+        else:
+            for why in faults.aside:
+                scan.aside.setdefault(why, []).append(record.line)
         used = {*self.dialect.known, *EXTRAS}
         self.seen.ignored.update(dict.fromkeys(n for n in record.fields if n not in used))
         self.seen.ignored.update(dict.fromkeys(faults.ignored))
         names = {
             ours: faults.called.get(theirs, theirs) for ours, theirs in self.dialect.names.items()
         }
-        step = self._built(record, converted[:1] if scan.prompts else converted, names)
+        step = self._built(record, converted, names)
         return Step(record, step.rows, (*faults.problems, *step.problems))
 
     def _begin(self, first: Record) -> None:

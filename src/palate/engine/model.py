@@ -100,7 +100,7 @@ def load(
     with quiet():
         model, notes = _model(place, source, chosen, trust_remote_code=trust_remote_code)
         inner: nn.Module = model if place.adapter is None else _with_adapter(model, place, source)
-        tokenizer = _tokenizer(place, source, trust_remote_code=trust_remote_code)
+        tokenizer = read_tokenizer(place, source, trust_remote_code=trust_remote_code)
     notes += _check_ids(tokenizer, model, source)
     inner.requires_grad_(False)
     return Loaded(
@@ -112,7 +112,7 @@ def load(
         identity=model_identity(place.base, place.adapter),
         dtype=chosen,
         dtype_reason=reason,
-        context=_context(model, tokenizer),
+        context=context_of(model.config, tokenizer),
         notes=notes,
     )
 
@@ -235,7 +235,9 @@ def _wrong_base(place: Place, source: str, said: str) -> ModelError:
     )
 
 
-def _tokenizer(place: Place, source: str, *, trust_remote_code: bool) -> PreTrainedTokenizerBase:
+def read_tokenizer(
+    place: Place, source: str, *, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The adapter's own tokenizer if it has one, else the base's."""
     folders = [folder for folder in (place.adapter, place.base) if folder is not None]
     found = [f for f in folders if any(any(f.glob(name)) for name in _TOKENIZER_FILES)]
@@ -284,8 +286,8 @@ def embedding_rows(model: PreTrainedModel) -> int:
     return int(embedding.weight.shape[0])
 
 
-def _context(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> int:
-    """The most tokens that the model was made for."""
-    config: Any = cast(Any, model.config).get_text_config()
+def context_of(config: Any, tokenizer: PreTrainedTokenizerBase) -> int:
+    """The most tokens that a model of this config was made for."""
+    config = config.get_text_config()
     limit = getattr(config, "max_position_embeddings", None) or tokenizer.model_max_length
     return min(int(limit), _UNBOUNDED)

@@ -26,6 +26,7 @@ from transformers import (
 )
 from transformers.cache_utils import DynamicLayer
 
+from palate.config import DrawOptions
 from palate.engine.model import Loaded, quiet
 from palate.errors import UsageError
 
@@ -35,37 +36,62 @@ Progress = Callable[[int, int], None]
 _ROW_LENGTH_ROTARY = ("dynamic", "longrope")  # angles depend on the longest text of the batch
 _GOLDEN = -7046029254386353131  # splitmix64's step: 2**64 over the golden ratio
 _MIX = ((30, -4658895280553007687), (27, -7723592293110705685), (31, 1))
+_USUAL = DrawOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class SampleSettings:
     """How to draw.  `temperature` 0 is greedy; `batch_size` changes speed, not texts."""
 
-    max_new_tokens: int = 128
+    max_new_tokens: int
     completions: int = 1
-    temperature: float = 1.0
-    top_p: float = 1.0
+    temperature: float = _USUAL.temperature
+    top_p: float = _USUAL.top_p
     min_p: float = 0.0
     stop_ids: Ids = ()
     batch_size: int = 64
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """One text to draw: after which ids, its number among the texts of that prompt, and how warm.
+
+    `prompt_index` is only told back.
+    """
+
+    prompt: Ids
+    index: int
+    temperature: float
+    top_p: float
+    prompt_index: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Draw:
-    """One completion.  `ids` are without the token that ended it; `ended`: there was one."""
+    """One completion.  `ids` are without `end`, the token that ended it, if one did."""
 
     prompt_index: int
     index: int
     ids: Ids
     text: str
-    ended: bool
+    end: int | None
+
+    @property
+    def ended(self) -> bool:
+        return self.end is not None
+
+    @property
+    def said(self) -> Ids:
+        """Every token that was drawn, the end too."""
+        return self.ids if self.end is None else (*self.ids, self.end)
 
 
 @dataclass(frozen=True, slots=True)
-class _Job:
-    prompt: Ids
-    index: int
-    prompt_index: int
+class _Placed:
+    """A job with its place among the others and the most tokens it may get."""
+
+    job: Job
+    place: int
     limit: int
 
 
@@ -82,40 +108,63 @@ def sample(
     A prompt that occurs twice gets the same texts twice.  Raises UsageError for an empty prompt or
     one that leaves no room.
     """
-    jobs = _jobs(loaded, prompts, settings)
-    stops = tuple(dict.fromkeys((*settings.stop_ids, *loaded.stop_ids)))
-    draws: list[Draw] = []
-    with _ready(loaded.core):
-        for batch in _batches(jobs, settings.batch_size, _may_pad(loaded.core)):
-            rows = _generate(loaded, batch, settings, stops=stops, seed=seed)
-            draws += [_draw(loaded, job, row, stops) for job, row in zip(batch, rows, strict=True)]
-            progress(len(draws), len(jobs))
-    return tuple(sorted(draws, key=lambda draw: (draw.prompt_index, draw.index)))
-
-
-def _jobs(loaded: Loaded, prompts: Sequence[Ids], settings: SampleSettings) -> list[_Job]:
-    for place, prompt in enumerate(prompts):
-        if not 0 < len(prompt) < loaded.context:
-            raise UsageError(
-                f"Prompt {place + 1} has {len(prompt)} tokens; the model takes"
-                f" 1 to {loaded.context - 1} and needs room for an answer.",
-                hint="Shorten it." if prompt else "Give it at least one token.",
-            )
-    return [
-        _Job(prompt, index, place, min(settings.max_new_tokens, loaded.context - len(prompt)))
+    jobs = [
+        Job(prompt, index, settings.temperature, settings.top_p, place)
         for place, prompt in enumerate(prompts)
         for index in range(settings.completions)
     ]
+    return draw(loaded, jobs, settings, seed=seed, progress=progress)
 
 
-def _batches(jobs: Sequence[_Job], size: int, may_pad: bool) -> Iterator[list[_Job]]:
-    """Longest first, by content; one limit per batch, and one length where padding would show."""
+def draw(
+    loaded: Loaded,
+    jobs: Sequence[Job],
+    settings: SampleSettings,
+    *,
+    seed: int,
+    progress: Progress = lambda done, total: None,
+) -> tuple[Draw, ...]:
+    """The texts of `jobs` in their order; each job says itself how many and how warm.
 
-    def together(job: _Job) -> tuple[int, int]:
-        return job.limit, 0 if may_pad else len(job.prompt)
+    Raises UsageError for an empty prompt or one that leaves no room.
+    """
+    placed = _placed(loaded, jobs, settings)
+    stops = tuple(dict.fromkeys((*settings.stop_ids, *loaded.stop_ids)))
+    draws: dict[int, Draw] = {}
+    with _ready(loaded.core):
+        for batch in _batches(placed, settings.batch_size, _may_pad(loaded.core)):
+            rows = _generate(loaded, batch, settings, stops=stops, seed=seed)
+            for each, row in zip(batch, rows, strict=True):
+                draws[each.place] = _draw(loaded, each.job, row, stops)
+            progress(len(draws), len(jobs))
+    return tuple(draws[place] for place in range(len(jobs)))
 
-    def order(job: _Job) -> tuple[Any, ...]:
-        return *together(job), -len(job.prompt), job.prompt, job.index
+
+def _placed(loaded: Loaded, jobs: Sequence[Job], settings: SampleSettings) -> list[_Placed]:
+    for job in jobs:
+        if not 0 < len(job.prompt) < loaded.context:
+            raise UsageError(
+                f"Prompt {job.prompt_index + 1} has {len(job.prompt)} tokens; the model takes"
+                f" 1 to {loaded.context - 1} and needs room for an answer.",
+                hint="Shorten it." if job.prompt else "Give it at least one token.",
+            )
+    room = (loaded.context - len(job.prompt) for job in jobs)
+    return [
+        _Placed(job, place, min(settings.max_new_tokens, left))
+        for place, (job, left) in enumerate(zip(jobs, room, strict=True))
+    ]
+
+
+def _batches(jobs: Sequence[_Placed], size: int, may_pad: bool) -> Iterator[list[_Placed]]:
+    """Longest first, by content; one warmth and one limit per batch, and one length where padding
+    would show."""
+
+    def together(each: _Placed) -> tuple[float, ...]:
+        length = 0 if may_pad else len(each.job.prompt)
+        return each.limit, length, each.job.temperature, each.job.top_p
+
+    def order(each: _Placed) -> tuple[Any, ...]:
+        return *together(each), -len(each.job.prompt), each.job.prompt, each.job.index
 
     for _, group in groupby(sorted(jobs, key=order), together):
         members = list(group)
@@ -157,13 +206,14 @@ def _ready(core: PreTrainedModel) -> Iterator[None]:
 
 
 def _generate(
-    loaded: Loaded, batch: Sequence[_Job], settings: SampleSettings, *, stops: Ids, seed: int
+    loaded: Loaded, batch: Sequence[_Placed], settings: SampleSettings, *, stops: Ids, seed: int
 ) -> list[Ids]:
     """The new tokens of each row, with whatever follows its end."""
-    width = max(len(job.prompt) for job in batch)
+    prompts = [each.job.prompt for each in batch]
+    width = max(map(len, prompts))
     fill = stops[0] if stops else 0
-    ids = [(fill,) * (width - len(job.prompt)) + job.prompt for job in batch]
-    mask = [(0,) * (width - len(job.prompt)) + (1,) * len(job.prompt) for job in batch]
+    ids = [(fill,) * (width - len(prompt)) + prompt for prompt in prompts]
+    mask = [(0,) * (width - len(prompt)) + (1,) * len(prompt) for prompt in prompts]
     model: Any = loaded.core
     out = model.generate(
         input_ids=torch.tensor(ids, device=loaded.device),
@@ -175,7 +225,9 @@ def _generate(
             eos_token_id=list(stops) or None,
             pad_token_id=fill,
         ),
-        logits_processor=_processors(batch, settings, width=width, seed=seed),
+        logits_processor=_processors(
+            [each.job for each in batch], settings.min_p, width=width, seed=seed
+        ),
         **_cache(loaded.core, width + batch[0].limit),
     )
     return [tuple(row) for row in out[:, width:].tolist()]
@@ -217,15 +269,16 @@ def _cache(core: PreTrainedModel, room: int) -> dict[str, Any]:
 
 
 def _processors(
-    batch: Sequence[_Job], settings: SampleSettings, *, width: int, seed: int
+    batch: Sequence[Job], min_p: float, *, width: int, seed: int
 ) -> LogitsProcessorList:
-    steps = LogitsProcessorList()
-    if settings.temperature > 0:
-        steps.append(_Cooled(settings.temperature))
-        if settings.top_p < 1:
-            steps.append(TopPLogitsWarper(settings.top_p))
-        if settings.min_p > 0:
-            steps.append(MinPLogitsWarper(settings.min_p))
+    """What is done to the scores of one batch, whose jobs are equally warm."""
+    steps, first = LogitsProcessorList(), batch[0]
+    if first.temperature > 0:
+        steps.append(_Cooled(first.temperature))
+        if first.top_p < 1:
+            steps.append(TopPLogitsWarper(first.top_p))
+        if min_p > 0:
+            steps.append(MinPLogitsWarper(min_p))
         steps.append(_Gumbel([_key(seed, job) for job in batch], width))
     return steps
 
@@ -277,23 +330,30 @@ def _shifted(x: Tensor, by: int) -> Tensor:
     return (x >> by) & ((1 << (64 - by)) - 1)
 
 
-def _key(seed: int, job: _Job) -> int:
+def _key(seed: int, job: Job) -> int:
     """64 bits from (seed, prompt ids, index)."""
     text = f"{seed} {job.index} {' '.join(map(str, job.prompt))}"
     value: int = struct.unpack("<q", hashlib.sha256(text.encode()).digest()[:8])[0]
     return value
 
 
-def _draw(loaded: Loaded, job: _Job, row: Ids, stops: Ids) -> Draw:
-    end = next((at for at, token in enumerate(row) if token in stops), None)
-    ids = row[:end]
-    return Draw(job.prompt_index, job.index, ids, _text(loaded, job.prompt, ids), end is not None)
+def _draw(loaded: Loaded, job: Job, row: Ids, stops: Ids) -> Draw:
+    ids, end = cut(row, stops)
+    text = added_text(loaded.tokenizer, job.prompt, ids)
+    return Draw(job.prompt_index, job.index, ids, text, end)
 
 
-def _text(loaded: Loaded, prompt: Ids, ids: Ids) -> str:
+def cut(row: Ids, stops: Ids) -> tuple[Ids, int | None]:
+    """What was drawn before the first token that ends a text, and that token."""
+    at = next((at for at, token in enumerate(row) if token in stops), None)
+    return (row, None) if at is None else (row[:at], row[at])
+
+
+def added_text(tokenizer: Any, prompt: Ids, ids: Ids) -> str:
     """What `ids` add to the prompt's text: alone, some tokenizers drop their leading space."""
-    decode: Any = loaded.tokenizer.decode
     options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-    before, both = decode(list(prompt), **options), decode([*prompt, *ids], **options)
-    text: str = both[len(before) :] if both.startswith(before) else decode(list(ids), **options)
-    return text
+    before = tokenizer.decode(list(prompt), **options)
+    both = tokenizer.decode([*prompt, *ids], **options)
+    if both.startswith(before):
+        return str(both[len(before) :])
+    return str(tokenizer.decode(list(ids), **options))

@@ -54,12 +54,17 @@ def open_source(model: str, options: PromptOptions, listen: Listener) -> Opened:
     loaded = load(model)
     for note in loaded.notes:
         listen(Note(note))
+    record, rows = laid_out(model, options)
+    return Opened(loaded, renderer_for(loaded, rows), record)
+
+
+def laid_out(model: str, options: PromptOptions) -> tuple[dict[str, Any] | None, RowOptions]:
+    """The record of a run, and how its rows are laid out: as it was made, unless asked."""
     record = Run.read(Path(model)) if (Path(model) / "run.json").exists() else None
     if record is not None:
         options = _remembered(options, record["config"])
     names = RowOptions.model_fields.keys() & type(options).model_fields.keys()
-    rows = RowOptions(**{name: getattr(options, name) for name in names})
-    return Opened(loaded, renderer_for(loaded, rows), record)
+    return record, RowOptions(**{name: getattr(options, name) for name in names})
 
 
 def reference_of(record: Mapping[str, Any] | None) -> str | None:

@@ -5,7 +5,7 @@ records in palate's fields, or none; what is wrong goes to `Faults`, and so does
 by the dialect's rule.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -93,7 +93,8 @@ class Dialect:
     A record with one of `lacks` is something else.  `sign` is what tells it apart beyond the
     fields' shapes, on a first record.  `says` is the mapping in words; `names` what a message calls
     palate's fields.  `also` converts to other kinds of row.  `refines`: one of palate's own forms
-    with more to it, so it is never confused with that.
+    with more to it, so it is never confused with that.  `prompt`: the field that is the prompt,
+    also of a record whose answers make no row.
     """
 
     name: str
@@ -107,6 +108,7 @@ class Dialect:
     names: Mapping[str, str] = field(default_factory=dict)
     also: Mapping[Kind, Converter] = field(default_factory=dict)
     refines: bool = False
+    prompt: str = ""
 
     def named(self, fields: Values) -> bool:
         """Whether a record has the fields, whatever is in them."""
@@ -150,6 +152,13 @@ class Dialect:
             return [], faults
         rows = list(self.also.get(asked, self.convert)(values, faults))
         return ([] if faults.problems else rows), faults
+
+    def prompt_of(self, record: Record) -> Iterator[dict[str, Any]]:
+        """The prompt of a record whose answers make no row, if a field of its own holds it."""
+        for one in self.fields:
+            name = one.found(record.fields)
+            if one.names[0] == self.prompt and name is not None:
+                yield {"prompt": record.fields[name]}
 
     def _check(self, one: Field, value: Any, faults: Faults) -> None:
         if not one.shape.fits(value):

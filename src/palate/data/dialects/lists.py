@@ -127,6 +127,7 @@ SCORED = Dialect(
     lacks=frozenset({"chosen", "rejected"}),
     also={"ranked": scored_ranking},
     refines=True,
+    prompt="prompt",
 )
 ULTRAFEEDBACK = Dialect(
     "ultrafeedback",
@@ -145,4 +146,5 @@ ULTRAFEEDBACK = Dialect(
     lacks=frozenset({"chosen", "rejected"}),
     names={"prompt": "instruction", "chosen": "completions", "rejected": "completions"},
     also={"ranked": ultrafeedback_ranking},
+    prompt="instruction",
 )

@@ -201,4 +201,5 @@ BINARIZED = Dialect(
     sign=lambda fields: not is_turns(fields["chosen"]),
     also={"sft": binarized_examples},
     refines=True,
+    prompt="prompt",
 )
