@@ -19,7 +19,7 @@ CONTAINED, RATIO, LEAST_WORDS, LEAST_ADDED, LEAST_PAIRS = 0.95, 1.2, 5, 3, 3
 THRESHOLD: Final = "warning from 2%, error from 10%, of at least three pairs"
 _ENDS: Final = ".!?…。！？)]}\"'”’»`*|>:;"
 Form = Literal["chosen adds", "rejected adds", "rejected is cut", "chosen is cut"]
-_SENTENCES: Final[dict[Form, tuple[str, str]]] = {
+SENTENCES: Final[dict[Form, tuple[str, str]]] = {
     "chosen adds": (
         "the chosen is the rejected and something more: that teaches the addition",
         "Write a chosen answer that is better all through, or see that the addition is the taste.",
@@ -109,7 +109,7 @@ def _finding(kind: Form, lines: list[int], count: int) -> Finding:
     severity: Severity = graded(rate.value, warn=WARN, error=ERROR)
     if severity == "ok" or len(lines) < LEAST_PAIRS:
         severity = "info"
-    sentence, todo = _SENTENCES[kind]
+    sentence, todo = SENTENCES[kind]
     where = f"In line {lines[0]}" if len(lines) == 1 else f"In {len(lines)} of {count} pairs"
     return Finding(
         NAME,

@@ -13,7 +13,7 @@ from palate.study.checks.words import words
 Kind = Literal["refusal", "question", "code", "list", "answer"]
 NEGATIVE: Final[frozenset[Kind]] = frozenset({"refusal", "question"})
 
-_EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f300-\U0001faff]")
+EMOJI = re.compile("[\u2600-\u27bf\u2b50\u2b55\U0001f300-\U0001faff]")
 _LIST = re.compile(r"^[ \t]*(?:[-*+\u2022]|\d{1,3}[.)])[ \t]+\S", re.MULTILINE)
 _LINK = re.compile(r"https?://|www\.|\]\([^)\s]+\)")
 _HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]+\S", re.MULTILINE)
@@ -47,7 +47,7 @@ _ENDS = frozenset(".!?…:;)]}\"'”’»。！？`*|>")
 _SENTENCE = re.compile("[.!?…。！？]+(?=\\s|\\Z)")
 
 PATTERNS: Final[dict[str, Callable[[str], bool]]] = {
-    "an emoji": lambda text: not text.isascii() and bool(_EMOJI.search(text)),
+    "an emoji": lambda text: not text.isascii() and bool(EMOJI.search(text)),
     "bold type": lambda text: text.count("**") > 1,
     "an exclamation mark": lambda text: "!" in text or "！" in text,
     "a list": lambda text: bool(_LIST.search(text)),
@@ -105,7 +105,7 @@ def surface(text: str) -> tuple[float, ...]:
     counts = (
         *(text.count(","), text.count("!"), text.count("?"), len(_DIGIT.findall(text))),
         *(len(_CAPITAL.findall(text)), len(_LIST.findall(text)), text.count("**")),
-        *(0 if text.isascii() else len(_EMOJI.findall(text)), text.count("\n"), text.count(":")),
+        *(0 if text.isascii() else len(EMOJI.findall(text)), text.count("\n"), text.count(":")),
     )
     return (
         math.log1p(len(found)),
