@@ -23,11 +23,12 @@ LAYERS = (
     {"cli"},
     {"demo"},
     {"api"},
+    {"teach"},
     {"report", "judge", "export"},
     {"study", "rlhf"},
     {"train"},
     {"objectives", "engine"},
-    {"runs", "data"},
+    {"runs", "data", "endpoint"},
     {"config", "stats", "glossary"},
     {"errors"},
 )
@@ -54,7 +55,14 @@ FLAGS = {
     "objectives": "--json",
     "history": "--json --export --only --top",
     "diagnose": "--json --prompts",
-    "sample": f"{SHARED_FLAGS} {DRAW_FLAGS} --n --out --json",
+    "sample": f"""{SHARED_FLAGS} {DRAW_FLAGS} --n --out --json --temperatures --top-ps
+    --endpoint --insecure --vllm""",
+    "judge": """--add --export --mode --judge --tags --why --goal --model --port --no-browser
+    --split --include --judge-with --judge-model --rubric --n --insecure --map --format --json""",
+    "pick": "--model --how --n --seed",
+    "teach": f"""{SHARED_FLAGS} --out --rounds --judgements --n --judge-with --judge-model --pick
+    --beta --lr --epochs --temperature --max-new-tokens --seed""",
+    "taste": "--html --rubric --card --judge --json",
     "chat": DRAW_FLAGS,
     "export": "--out",
     "demo": "--out --seed --quick",
@@ -136,6 +144,10 @@ def test_the_rule_itself(importer: str, target: str, wrong: bool) -> None:
 
 LIGHT = ["palate.glossary", "palate.study.seen", "palate.study.sentences", "palate.report.explain"]
 LIGHT += ["palate.study.doctor", "palate.study.near_miss", "palate.report.doctor"]
+LIGHT += ["palate.endpoint", "palate.report.taste", "palate.report.card"]
+LIGHT += [f"palate.study.{name}" for name in ("live", "remarks", "signs", "plausible", "tally")]
+LIGHT += [f"palate.study.{name}" for name in ("orders", "beside", "taste", "rubric")]
+LIGHT += [f"palate.judge.{path.stem}" for path in (SOURCE / "judge").glob("*.py")]
 LIGHT += ["palate.config", "palate.config_file", "palate.runs.folder", "palate.cli"]
 LIGHT += [f"palate.data.{path.stem}" for path in (SOURCE / "data").glob("*.py")]
 LIGHT += [f"palate.data.dialects.{path.stem}" for path in (SOURCE / "data/dialects").glob("*.py")]

@@ -60,7 +60,38 @@ COMMANDS = {
         A table, one pair in full (--pair), a page (--html) or JSON.""",
     ),
     "words": ("palate.cli.glossary:words", "What a word means here."),
-    "sample": ("palate.cli.read:sample", "Draw completions for a file of prompts."),
+    "sample": (
+        "palate.cli.sample:sample",
+        """Draw completions for a file of prompts, from a model or an endpoint.
+
+        With --out the same command continues, and no text is drawn twice.""",
+    ),
+    "judge": (
+        "palate.cli.judge:judge",
+        """Say which of two answers is better, and why: a page on this machine.
+
+        One key judges, saves and shows the next. --add brings samples or pairs in, --export
+        writes the pairs; --judge-with asks a model or a program instead of you.""",
+    ),
+    "pick": (
+        "palate.cli.pick:pick",
+        """What should be judged next?
+
+        The most informative pairs first, by the current policy; a random fifth stays aside
+        for evaluation.""",
+    ),
+    "teach": (
+        "palate.cli.teach:teach",
+        """The loop: sample, judge, prefer, and sample again.
+
+        Each round is a run. The same command continues.""",
+    ),
+    "taste": (
+        "palate.cli.taste:taste",
+        """Your taste so far, in words: reasons, examples, contradictions.
+
+        A page (--html), a draft rubric, or a section of a model card.""",
+    ),
     "chat": (
         "palate.cli.chat:chat",
         """Talk to a model, line by line.
