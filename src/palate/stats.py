@@ -2,13 +2,14 @@
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """An estimate with its 95% interval."""
+    """An estimate with its interval, 95% unless it says otherwise."""
 
     value: float
     low: float
@@ -22,18 +23,18 @@ class Interval:
         return f"{self.value:.0%} [{self.low:.0%}, {self.high:.0%}]"
 
 
-def share(hits: float, count: int) -> Interval:
+def share(hits: float, count: float, *, level: float = 0.95) -> Interval:
     """Wilson score interval of a rate.  `hits` may hold halves (ties).  Wilson 1927.
 
-    Raises ValueError if `count` is 0.
+    `count` may be an effective number, and then need not be whole.  Raises ValueError if it is 0.
     """
-    if count < 1:
+    if count <= 0:
         raise ValueError("a share of nothing has no interval")
-    z, p = 1.959963984540054, hits / count
+    z, p = NormalDist().inv_cdf((1 + level) / 2), hits / count
     scale = 1 + z * z / count
     centre = (p + z * z / (2 * count)) / scale
     half = z * ((p * (1 - p) / count + z * z / (4 * count * count)) ** 0.5) / scale
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), count)
+    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), round(count))
 
 
 def bootstrap_mean(

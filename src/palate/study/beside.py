@@ -13,10 +13,10 @@ from functools import lru_cache
 from typing import Final, Literal
 
 from palate.data.judged import Judgement
-from palate.stats import Interval
+from palate.stats import Interval, share
 from palate.study.checks.facts import facts, ungrounded
 from palate.study.checks.words import percent, words
-from palate.study.tally import SAYS, Who, plural, wilson99
+from palate.study.tally import SAYS, Who, plural
 
 ENOUGH: Final = 10  # pairs that differ, before anything is said of them
 Outcome = Literal["more", "less", "chance", "too few"]
@@ -208,7 +208,8 @@ def clustered(hits: Sequence[bool], groups: Sequence[str]) -> Interval:
         effect = sum(each * each for each in sums.values()) / (count * rate * (1 - rate))
     else:  # no variance to compare: as if every prompt were one pair
         effect = count / len(sums)
-    found = wilson99(rate, count / max(1.0, effect))
+    independent = count / max(1.0, effect)
+    found = share(rate * independent, independent, level=0.99)
     return Interval(rate, found.low, found.high, count)
 
 

@@ -7,7 +7,8 @@ None and is said in words.  One judge at a time: nobody's verdicts are mixed wit
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from math import ceil
+from math import ceil, sqrt
+from statistics import NormalDist
 from typing import Any, Final, Literal
 
 from palate.data.judged import Answer, Judgement, Mode, Side
@@ -171,16 +172,7 @@ def _rest(right: Interval | None) -> Interval | None:
 
 def share99(hits: int, count: int) -> Interval:
     """Wilson's interval at 99%, for a question that is asked of everybody."""
-    return wilson99(hits / count, count)
-
-
-def wilson99(rate: float, count: float) -> Interval:
-    """The same for a count that need not be whole.  Wilson 1927; z₀.₉₉₅ = 2.5758."""
-    z = 2.5758293035489004
-    scale = 1 + z * z / count
-    centre = (rate + z * z / (2 * count)) / scale
-    half = z * ((rate * (1 - rate) / count + z * z / (4 * count * count)) ** 0.5) / scale
-    return Interval(rate, max(0.0, centre - half), min(1.0, centre + half), round(count))
+    return share(hits, count, level=0.99)
 
 
 # -- enough for what
@@ -193,12 +185,11 @@ def needed(rate: float, *, power: float = POWER) -> int:
 
     Raises ValueError for a rate that is not between one half and one.
     """
-    from scipy.stats import norm
-
     if not 0.5 < rate < 1:
         raise ValueError("a win rate above one half, and below one")
-    doubt = norm.ppf(0.975) * 0.5 + norm.ppf(power) * (rate * (1 - rate)) ** 0.5
-    return ceil(float(doubt / (rate - 0.5)) ** 2)
+    z = NormalDist().inv_cdf
+    doubt = z(0.975) * 0.5 + z(power) * sqrt(rate * (1 - rate))
+    return ceil((doubt / (rate - 0.5)) ** 2)
 
 
 def detectable(count: int) -> float | None:

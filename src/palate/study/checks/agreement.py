@@ -10,7 +10,7 @@ from math import isfinite
 from statistics import median
 from typing import Final
 
-from palate.stats import Interval, share
+from palate.stats import share
 from palate.study.checks.base import Case, Check, Finding, PairText, graded, too_few
 from palate.study.checks.reasks import FEWEST, Reask, ceiling, reasks
 from palate.study.checks.words import percent
@@ -60,7 +60,7 @@ def _left(pairs: Sequence[PairText]) -> Iterable[Finding]:
     if len(sides) < FEWEST:
         return
     lefts = sum(side == "left" for _, side in sides)
-    rate = _wilson99(lefts, len(sides))
+    rate = share(lefts, len(sides), level=0.99)
     leaning = rate.low > 0.5 or rate.high < 0.5
     side = "left" if rate.value >= 0.5 else "right"
     yield Finding(
@@ -77,13 +77,6 @@ def _left(pairs: Sequence[PairText]) -> Iterable[Finding]:
         else "",
         key="left",
     )
-
-
-def _wilson99(hits: int, count: int) -> Interval:
-    from scipy.stats import binomtest
-
-    found = binomtest(hits, count).proportion_ci(0.99, "wilson")
-    return Interval(hits / count, float(found.low), float(found.high), count)
 
 
 def _haste(pairs: Sequence[PairText]) -> Iterable[Finding]:
