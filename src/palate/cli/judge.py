@@ -146,6 +146,8 @@ def _serve(store: "Store", options: JudgeOptions) -> int:
     setting = _setting(store, options)
     store.add_judge(setting.judge, "person")
     reading = _reading(store, options)
+    if options.mode == "recheck":
+        print("looking for labels that the other pairs contradict ...", flush=True)
 
     def ready(address: "Address") -> None:
         for line in _opening(store, setting, address):

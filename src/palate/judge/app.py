@@ -123,6 +123,7 @@ class Calls:
         self._reading = reading
         self._work = work
         self._desk = Desk(store, setting.judge, pace=work.pace, clock=work.clock)
+        self._desk.left(setting.mode)  # a list of second looks may take long: before the page opens
 
     def open(self, form: forms.CodeForm) -> forms.TokenReply:
         token = self._keys.redeem(form.code)

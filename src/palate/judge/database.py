@@ -65,6 +65,7 @@ class Database:
         """Fold the write-ahead log into the file and let go of it."""
         with self._lock:
             with suppress(sqlite3.Error):  # busy, full, closed already: the log stays, nothing lost
+                self._connection.execute("PRAGMA busy_timeout = 0")
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._connection.close()
 

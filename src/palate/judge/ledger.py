@@ -14,11 +14,6 @@ from palate.data.judged import Judgement, Mode, Presentation, Verdict
 from palate.judge.store import Store
 from palate.judge.values import digest
 
-_LINES: Final = """
-SELECT p.id, p.prompt_id, p.left_id, p.right_id, p.mode, p.again,
-  s.id AS judgement, s.verdict, s.tags, s.created
-  FROM presentation p LEFT JOIN standing s ON s.presentation_id = p.id
-  WHERE p.judge = ? ORDER BY p.rowid"""
 _SECOND_LOOKS: Final = ("resolve", "recheck")
 
 
@@ -86,7 +81,7 @@ class Ledger:
     def read(cls, store: Store, judge: str) -> "Ledger":
         """Everything that the judge was shown, in order."""
         ledger = cls()
-        rows = store._database.rows(_LINES, (judge,))
+        rows = store.outline(judge)
         for row in rows:
             parts = (row["prompt_id"], row["left_id"], row["right_id"])
             ledger._add(Line(row["id"], *parts, row["mode"], row["again"]))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 class Looks:
     """One list per mode, read when it is first asked for, and again when it is used up and
-    something was judged since."""
+    something was judged since; that of `recheck`, which takes long, once."""
 
     def __init__(self, store: Store, judge: str, ledger: Ledger) -> None:
         self._store = store
@@ -50,7 +50,8 @@ class Looks:
         from palate.judge.second_look import looks
 
         found = self._lists.setdefault(mode, deque())
-        if not found and self._read_at.get(mode) != self._ledger.made:
+        new = mode not in self._read_at or self._read_at[mode] != self._ledger.made
+        if not found and new and (mode != "recheck" or mode not in self._read_at):
             self._read_at[mode] = self._ledger.made
             for look in looks(self._store, self._judge, mode):
                 self._notes[mode, frozenset((look.one, look.other))] = look.note

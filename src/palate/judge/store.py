@@ -226,6 +226,14 @@ class Store:
         rows = self._database.rows(query, (judge, prompt))
         return {frozenset((row["left_id"], row["right_id"])): row["verdict"] for row in rows}
 
+    def outline(self, judge: str) -> list[sqlite3.Row]:
+        """What a judge was shown and what stands of it, in order and without texts."""
+        query = """SELECT p.id, p.prompt_id, p.left_id, p.right_id, p.mode, p.again,
+            s.id AS judgement, s.verdict, s.tags, s.created
+            FROM presentation p LEFT JOIN standing s ON s.presentation_id = p.id
+            WHERE p.judge = ? ORDER BY p.rowid"""
+        return self._database.rows(query, (judge,))
+
     # ---- judgements
 
     def judge(
