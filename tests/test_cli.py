@@ -261,6 +261,7 @@ def test_every_error_class_has_its_code() -> None:
         "DataError": 2,
         "ModelError": 2,
         "CheckpointError": 3,
+        "StoreError": 3,
         "NumericsError": 4,
         "DiskError": 5,
         "MemoryLimitError": 6,

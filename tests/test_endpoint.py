@@ -195,14 +195,23 @@ def test_a_retry_after_that_is_nonsense() -> None:
         assert endpoint._retry_after(value) is None
 
 
-def test_a_server_that_is_not_there() -> None:
+def test_a_server_that_is_not_there_is_told_at_once() -> None:
     with Server(scripted({})) as server:
         url = server.url
     waits = Waits()
     with Endpoint(url, "m", sleep=waits) as there, pytest.raises(EndpointError) as caught:
         there.chat(HELLO)
-    assert "cannot be reached, 5 times" in str(caught.value)
-    assert waits == [1, 2, 4, 8]
+    assert "cannot be reached." in str(caught.value) and waits == []
+
+
+def test_a_server_that_was_there_may_come_back() -> None:
+    waits = Waits()
+    with Server(lambda path, body: said("hello")) as server:
+        there = Endpoint(server.url, "m", sleep=waits)
+        there.chat(HELLO)
+    with there, pytest.raises(EndpointError) as caught:
+        there.chat(HELLO)
+    assert "5 times" in str(caught.value) and waits == [1, 2, 4, 8]
 
 
 def test_a_server_that_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

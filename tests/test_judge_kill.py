@@ -405,3 +405,15 @@ if __name__ == "__main__":
             figures = trial(Path(folder) / "taste.db", int(sys.argv[1]), seed=int(time.time()))
         print(figures)
         check(figures)
+
+
+def test_a_store_is_open_once(tmp_path: Path) -> None:
+    """A second server is refused; after a crash the next one takes the first one's place."""
+    path = tmp_path / "taste.db"
+    with Store.open(path) as store:
+        fill(store, 2)
+    with running(path) as first:
+        code, said = refused(path)
+        assert code == 3 and f"open at http://127.0.0.1:{first.port}/ already" in said
+    with running(path) as after:
+        assert (after.port, after.token) == (first.port, first.token)

@@ -190,6 +190,8 @@ def test_ids_are_hashes_of_what_made_the_text() -> None:
         ("a" * 95 + "b" * 5, "a" * 95 + "c" * 5, True),  # 0.95 exactly
         ("a" * 94 + "b" * 6, "a" * 94 + "c" * 6, False),
         ("a bright flat near the station", "a bright flat near the river", False),
+        ("x" * 99 + " fees $310", "x" * 99 + " fees $350", False),  # the makings of a near miss
+        ("x" * 99 + " 2 bath, 1 lift", "x" * 99 + " 2 bath; 1 lift", True),
     ],
 )
 def test_nearly_the_same(one: str, other: str, same: bool) -> None:

@@ -348,7 +348,9 @@ class JudgeOptions(Model):
         (), "with --export: also reasks, inferred (from rankings), ties (in a file of their own)"
     )
     judge_with: str | None = free(
-        None, "demo, or the URL of an OpenAI-compatible server: it judges, under its own name"
+        None,
+        "it judges instead, under its own name: the URL of an OpenAI-compatible server, or demo,"
+        " the taste of `palate demo` as a program",
     )
     judge_model: str | None = free(None, "with --judge-with: which model of that server")
     rubric: Path | None = free(None, "with --judge-with: a text that it is told to judge by")

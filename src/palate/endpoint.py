@@ -87,6 +87,7 @@ class Endpoint:
         self._closed = threading.Event()
         self._sleep = self._closed.wait if sleep is None else sleep
         self._limit = LIMIT
+        self._answered = False
         headers = {"Authorization": f"Bearer {self._key}"} if self._key else {}
         # A proxy would be another machine: only an encrypted connection may go through one.
         self._client = httpx2.Client(
@@ -156,12 +157,13 @@ class Endpoint:
         sent = {limit if name == LIMIT else name: value for name, value in body.items()}
         try:
             with self._client.stream("POST", self.url + path, json=sent) as response:
+                self._answered = True
                 return _Answer(response.status_code, dict(response.headers), _bounded(response))
         except httpx2.TimeoutException as error:
             when = "connect" if isinstance(error, httpx2.ConnectTimeout) else "answer"
             return _Down(f"did not {when} in time", again=when == "connect")
-        except httpx2.ConnectError:
-            return _Down("cannot be reached")
+        except httpx2.ConnectError:  # a server that never answered is not one that restarts
+            return _Down("cannot be reached", again=self._answered)
         except httpx2.TransportError:
             return _Down("broke off in the middle of an answer")
         except httpx2.DecodingError:

@@ -282,8 +282,8 @@ def _exported(store: "Store", done: "Exported", judges: Sequence[str]) -> Iterat
         return
     data = quote(str(done.path))
     heldout = next((path for path, _ in done.beside if ".heldout" in path.name), None)
-    yield f"next: palate doctor {data}"
     asked = f" --heldout {quote(str(heldout))}" if heldout else ""
+    yield f"next: palate doctor {data}{asked}"
     yield f"      palate dpo --model runs/sft --data {data}{asked} --out runs/dpo"
 
 

@@ -44,7 +44,9 @@ def judge_with(store: Path, asked: With, *, n: int = 100, json: bool = False) ->
     from palate.judge.verdicts import record
 
     if not store.exists():
-        raise UsageError(f"there is no store {store}.", hint="See `palate judge --help`.")
+        raise UsageError(
+            f"there is no store {store}.", hint=f"palate judge {store} --add FILE makes one."
+        )
     with Store.open(store) as opened:
         judge = _judge(opened, asked)
         _compare(opened, judge, n)

@@ -71,7 +71,10 @@ def _read(path: Path, judge: str | None) -> "tuple[Taste, list[str]]":
     from palate.study.taste import taste as told
 
     if not path.exists():
-        raise UsageError(f"there is no store {path}.", hint=f"palate judge {quote(str(path))}")
+        raise UsageError(
+            f"there is no store {path}.",
+            hint=f"palate judge {quote(str(path))} --add FILE makes one.",
+        )
     with Store.open(path) as store:
         kinds = store.judges()
         name = _whose(store, judge)

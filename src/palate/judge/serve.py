@@ -14,13 +14,14 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPException
 from typing import Final
 
 import uvicorn
 
-from palate.errors import PalateError, UsageError
+from palate.errors import PalateError, StoreError, UsageError
 from palate.judge.app import Reading, Setting, Work, create_app
-from palate.judge.guard import Keys
+from palate.judge.guard import API, Keys
 from palate.judge.queue import Pace
 from palate.judge.store import Store
 from palate.runs.signals import Stop, stop_on_signals
@@ -66,8 +67,12 @@ class Around:
 
 
 def serve(store: Store, setting: Setting, around: Around) -> Served:
-    """Serve until it ends; the store is left open.  Raises UsageError if a port is taken."""
+    """Serve until it ends; the store is left open.
+
+    Raises UsageError if a port is taken, StoreError if the store is being served already.
+    """
     before = sum(store.counts(setting.judge).values())
+    _refuse_second(store)
     sockets, taken = _sockets(store, around.port)
     try:
         port = sockets[0].getsockname()[1]
@@ -171,6 +176,29 @@ def _sockets(store: Store, port: int | None) -> tuple[list[socket.socket], int |
         found = _listen(last)
         return (found, None) if found else (_any_port(), last)
     return _any_port(), None
+
+
+def _refuse_second(store: Store) -> None:
+    """Raise StoreError if a server of this very store is there: it knows the store's token.
+
+    Two of them would show the same pairs, and one of two verdicts would be refused.
+    """
+    token, port = store.meta(TOKEN), store.meta(PORT)
+    if not token or not port.isdigit():
+        return
+    line = HTTPConnection(LOOPBACK, int(port), timeout=2)
+    try:
+        line.request("GET", f"{API}/session", headers={"Authorization": f"Bearer {token}"})
+        ours = line.getresponse().status == 200
+    except (OSError, OverflowError, HTTPException):
+        return
+    finally:
+        line.close()
+    if ours:
+        raise StoreError(
+            f"{store.path} is open at http://{LOOPBACK}:{port}/ already.",
+            hint="Go on there: the link with the key is in its terminal. Or end that one first.",
+        )
 
 
 def _any_port() -> list[socket.socket]:

@@ -7,6 +7,7 @@ its index drawn again, `MORE` times per prompt at most; what was left out is cou
 
 import hashlib
 import json
+import re
 from collections import Counter, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, nullcontext
@@ -23,6 +24,7 @@ from palate.train.events import Listener, Note, Working
 
 MORE: Final = 4  # further draws for a prompt whose texts are nearly the same; our default
 NEAR: Final = 0.95  # of the letters: from here on two texts are nearly the same; our default
+NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
 Record = dict[str, Any]
 
 
@@ -265,11 +267,18 @@ class _Case:
 
 
 def nearly_same(one: str, other: str) -> bool:
-    """Equal but for white space and case, or by at least `NEAR` of their letters (indel ratio)."""
+    """Equal but for white space and case, or by at least `NEAR` of their letters (indel ratio).
+
+    Two texts that tell other numbers are never the same: that is what a near miss is made of.
+    """
     from rapidfuzz import fuzz
 
     one, other = (" ".join(text.casefold().split()) for text in (one, other))
-    return one == other or fuzz.ratio(one, other, score_cutoff=100 * NEAR) > 0
+    if one == other:
+        return True
+    if NUMBER.findall(one) != NUMBER.findall(other):
+        return False
+    return fuzz.ratio(one, other, score_cutoff=100 * NEAR) > 0
 
 
 # ---------------------------------------------------------------------- records

@@ -237,7 +237,8 @@ def agreed(found: Tally, who: Who = "you") -> str:
     )
     if found.agreement is None:
         sure = f"{who} {'is' if who == 'it' else 'are'}"
-        return f"No pair was asked twice, so nothing is known of how sure {sure}.{left_out}"
+        told = f"No pair was asked twice yet, so nothing is known of how sure {sure}"
+        return f"{told} (at the page re-asks begin after 30 pairs and ten minutes).{left_out}"
     rate = found.agreement
     hits = round(rate.value * rate.count)
     told = f"{who.capitalize()} chose the same answer again in {hits} of {rate.count} re-asks"

@@ -8,7 +8,7 @@ import { announce, button, byId, make, newId } from "./dom.js";
 import { toggleHelp } from "./keys.js";
 import { call, drained, send, unsaved } from "./send.js";
 import { visible } from "./signs.js";
-import { adopt, counted, judged, paced, tagged } from "./top.js";
+import { adopt, counted, judged, paced, remaining, tagged } from "./top.js";
 import * as why from "./why.js";
 
 const AHEAD = 2, FOLD = 700, RETRY_MS = 1500;
@@ -36,6 +36,7 @@ async function load() {
   const n = Math.min(10, missing + (last ? 0 : unsaved().length)); // the server still holds for us what it has not heard of
   const query = new URLSearchParams({ n, mode: desk.session.mode, tab, last });
   const reply = await call("GET", `next?${query}`);
+  remaining(reply.left + desk.items.length);
   const fresh = reply.items.filter((item) => !desk.items.some((held) => held.presentation === item.presentation)
     && !((answered.get(item.presentation) ?? -1) > since));
   desk.items.push(...fresh);

@@ -5,7 +5,8 @@ import { desk } from "./desk.js";
 import { announce, button, byId, make, plural } from "./dom.js";
 import { dismiss, lost, retry, unsavable, unsaved, waiting } from "./send.js";
 
-let counts = {}, tally = {};
+let counts = {}, tally = {}, left = null;
+const KNOWN = 100; // the server counts no further
 
 /** The server's figures, where nothing of ours is still on its way. */
 export function adopt(reply) {
@@ -47,9 +48,15 @@ export function drawTop() {
   drawCounts();
 }
 
+/** How many are left here, as far as the server counts. */
+export function remaining(count) {
+  left = count;
+  drawCounts();
+}
+
 function drawCounts() {
   const goal = desk.session?.goal, done = judged();
-  byId("count").textContent = goal ? `${done.toLocaleString("en")} of ${goal.toLocaleString("en")}` : `${done.toLocaleString("en")} judged`;
+  byId("count").textContent = goal ? `${done.toLocaleString("en")} of ${goal.toLocaleString("en")}` : `${done.toLocaleString("en")} judged${left !== null && left < KNOWN ? ` · ${left} left` : ""}`;
   byId("rail").toggleAttribute("hidden", !goal);
   byId("railDone").setAttribute("d", `M0 1H${goal ? Math.min(100, (100 * done) / goal) : 0}`);
   const said = Object.entries(tally).filter(([, count]) => count > 0).sort((a, b) => b[1] - a[1] || (a[0] < b[0] ? -1 : 1));

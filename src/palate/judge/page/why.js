@@ -83,8 +83,9 @@ function spoken() {
   const { done, held, words } = state;
   if (held) return [make("b", {}, `${words}.`), " Why?"];
   const why = [...done.body.tags, done.body.reason].filter(Boolean).join(", ");
-  if (state.fresh) return [make("b", {}, done.body.reason ? words : `${words}.`), done.body.reason ? `: ${done.body.reason.slice(0, 60)}` : " Why?"];
-  return [make("span", { class: "soft" }, `${words}${why ? `: ${why.slice(0, 90)}` : ""}`)];
+  const last = make("span", { class: "soft" }, "The pair before: ");
+  if (state.fresh) return [last, make("b", {}, done.body.reason ? words : `${words}.`), done.body.reason ? `: ${done.body.reason.slice(0, 60)}` : " Why?"];
+  return [last, make("span", { class: "soft" }, `${words}${why ? `: ${why.slice(0, 90)}` : ""}`)];
 }
 
 const opening = () => state.aside ? state.aside : desk.session.why ? "A verdict waits for its reason." : "Read both, then say which is better.";
