@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test test-all demo bench demo-base claims docs study-doctor
+.PHONY: help setup fix check test test-all demo bench demo-base claims docs study-doctor study-judging
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -38,6 +38,9 @@ claims: setup  ## what is said about SFT and DPO, measured: docs/claims.md
 
 study-doctor: setup  ## what the doctor sees of planted defects, and what they do: docs/doctor.md
 	$(BIN)/python -m pip install --quiet --editable ".[bench]" && $(BIN)/python scripts/study_doctor.py
+
+study-judging: setup  ## true taste against the number of judgements: docs/judging.md
+	$(BIN)/python -m pip install --quiet --editable ".[bench]" && $(BIN)/python scripts/study_judging.py
 
 demo-base: setup  ## train the demo's tiny base model again
 	$(BIN)/python -m palate.demo.base

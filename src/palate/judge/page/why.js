@@ -83,7 +83,7 @@ function spoken() {
   const { done, held, words } = state;
   if (held) return [make("b", {}, `${words}.`), " Why?"];
   const why = [...done.body.tags, done.body.reason].filter(Boolean).join(", ");
-  const last = make("span", { class: "soft" }, "The pair before: ");
+  const last = make("span", { class: "soft" }, "Just now: ");
   if (state.fresh) return [last, make("b", {}, done.body.reason ? words : `${words}.`), done.body.reason ? `: ${done.body.reason.slice(0, 60)}` : " Why?"];
   return [last, make("span", { class: "soft" }, `${words}${why ? `: ${why.slice(0, 90)}` : ""}`)];
 }
@@ -93,7 +93,7 @@ const opening = () => state.aside ? state.aside : desk.session.why ? "A verdict 
 function acts(open) {
   const { done, held, writing } = state;
   if (writing) return [state.form];
-  const inWords = button("in words", { key: "r", kind: "quiet" });
+  const inWords = button("words", { key: "r", kind: "quiet" });
   if (held) return [inWords, button("take back", { key: "Escape", kind: "quiet" })];
   if (!done || state.offer) return [];
   const edits = ["left", "right"].includes(done.body.verdict) ? [button("edit it", { key: "E", kind: "quiet" })] : [];
