@@ -60,10 +60,9 @@ def test_a_pair_is_an_example_once_unless_there_is_no_other() -> None:
     assert y.examples == (only_y, shared)
 
 
-def test_ties_show_nothing_but_count() -> None:
-    book = Book().fill(2, "tie", tags=("tone",))
-    (reason,) = told(book).reasons
-    assert (reason.count, reason.examples) == (2, ())
+def test_a_tag_of_a_tie_is_no_reason_for_a_choice() -> None:
+    book = Book().fill(2, "tie", tags=("tone",)).fill(1, tags=("tone", "shorter"))
+    assert [(each.tag, each.count) for each in told(book).reasons] == [("shorter", 1), ("tone", 1)]
 
 
 def test_reasons_in_words_are_quoted_once() -> None:

@@ -150,7 +150,7 @@ class Ledger:
         )
 
     def tally(self) -> dict[str, int]:
-        """Tag -> how often it was given, re-asks left out, the most frequent first."""
+        """Tag -> how many pairs it decided, re-asks left out, the most frequent first."""
         return dict(sorted(self._tags.items(), key=lambda each: (-each[1], each[0])))
 
     # ---- inside
@@ -181,7 +181,7 @@ class Ledger:
         if line.verdict == "skip":
             put_off = self._skipped.setdefault(line.mode, {})
             put_off.update({line.id: None}) if by > 0 else put_off.pop(line.id, None)
-        if not line.reask:
+        if not line.reask and line.verdict in ("left", "right"):
             self._tags.update({tag: by for tag in set(line.tags)})
             self._tags = +self._tags
         if line.counts and line.verdict in ("left", "right"):

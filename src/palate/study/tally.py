@@ -151,8 +151,12 @@ def reasks(judgements: Sequence[Judgement]) -> list[Reask]:
 
 
 def by_tag(judgements: Sequence[Judgement]) -> dict[str, int]:
-    """How often each tag was given, re-asks left out: the most frequent first, then by name."""
-    counts = Counter(tag for each in judgements if not is_reask(each) for tag in set(each.tags))
+    """In how many pairs each tag says why, re-asks left out: the most frequent first, then by name.
+
+    Tags of a tie, or of two bad answers, are no reason for a choice.
+    """
+    chosen = [each for each in judgements if each.chosen is not None and not is_reask(each)]
+    counts = Counter(tag for each in chosen for tag in set(each.tags))
     return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
 

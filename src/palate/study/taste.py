@@ -23,7 +23,7 @@ PERSONS: Final[frozenset[JudgeKind]] = frozenset({"person", "file"})
 
 @dataclass(frozen=True, slots=True)
 class Reason:
-    """A tag, how often it was given, and the pairs that show it best."""
+    """A tag, how many pairs it decided, and those that show it best."""
 
     tag: str
     count: int

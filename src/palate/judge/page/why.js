@@ -125,7 +125,7 @@ function finish(why) {
 function revise(what) {
   const { done } = state, before = done.body;
   const body = { ...before, ...what, id: newId(), supersedes: before.id };
-  tagged(before.tags, body.tags);
+  if (["left", "right"].includes(body.verdict)) tagged(before.tags, body.tags); // no reason for a choice otherwise
   done.body = body;
   state.standing.set(body.presentation, body.id);
   send("judgement", body, named(done.item, said(body.verdict, body.strength)));
