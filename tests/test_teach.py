@@ -32,7 +32,15 @@ from palate.train.events import Event, Listener, Note
 from teach_trials import Letters, TeachServer, rows, worth
 
 PROMPTS = 36
-SETTINGS = {"judgements": 20, "n": 3, "max_new_tokens": 8, "lr": 0.02, "epochs": 1, "seed": 4}
+SETTINGS: dict[str, Any] = {
+    "pick": "active",
+    "judgements": 20,
+    "n": 3,
+    "max_new_tokens": 8,
+    "lr": 0.02,
+    "epochs": 1,
+    "seed": 4,
+}
 
 
 @dataclass(frozen=True)

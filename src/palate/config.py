@@ -276,7 +276,7 @@ class TeachOptions(PromptOptions):
     )
     judge_model: str | None = free(None, "with --judge-with: which model of that server")
     pick: Literal["active", "random"] = frozen(
-        "active", "what to judge after the first round: what teaches most, or at random"
+        "random", "what to judge after the first round: at random, or by palate pick's figures"
     )
     beta: float | None = frozen(None, "DPO's pull to the starting model (default: 0.1)", gt=0)
     lr: float | None = frozen(None, "DPO's peak learning rate", gt=0)

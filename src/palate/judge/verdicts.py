@@ -18,6 +18,7 @@ from palate.data.judged import (
     AskedPrompt,
     JudgeKind,
     Judgement,
+    Mode,
     Presentation,
     Said,
     Selector,
@@ -65,6 +66,7 @@ class Couple:
     one: str
     other: str
     selector: Selector = "given"
+    mode: Mode = "pair"
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +119,7 @@ class _Desk:
     def take(self, couple: Couple) -> None:
         """Compare two answers, unless there is a verdict."""
         left, right = _sides(couple)
-        first = self._present(left, right, couple.selector)
+        first = self._present(left, right, Showing(self._judge.name, couple.mode, couple.selector))
         if _judged(self._store, first):
             return
         one = self._first_opinion(first)
@@ -168,7 +170,8 @@ class _Desk:
         if why:
             counts = Opinion(verdict, reason=f"{why} {one.reason}".strip())
         with self._store.transaction():
-            again = self._present(first.right.id, first.left.id, "reask", again=first.id)
+            showing = Showing(self._judge.name, first.mode, "reask", first.id)
+            again = self._present(first.right.id, first.left.id, showing)
             self._append(first, _said(counts))
             self._append(again, _said(swapped))
             self._store.drop_draft(first.id)
@@ -188,12 +191,9 @@ class _Desk:
             told = json.dumps([calls + self.calls, round(seconds + self.seconds, 3)])
             self._store.set_meta(_cost_name(self._judge.name), told)
 
-    def _present(
-        self, left: str, right: str, selector: Selector, *, again: str | None = None
-    ) -> Presentation:
-        name = self._judge.name
-        showing = Showing(name, "pair", selector, again)
-        return self._store.present(left, right, showing, id=values.digest(name, left, right))
+    def _present(self, left: str, right: str, showing: Showing) -> Presentation:
+        id = values.digest(self._judge.name, left, right)
+        return self._store.present(left, right, showing, id=id)
 
     def _append(self, shown: Presentation, said: Said) -> None:
         self._store.judge(_judgement_id(shown), shown.id, said)

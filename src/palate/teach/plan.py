@@ -1,7 +1,8 @@
 """Which pairs a round judges: every fifth on a held-out prompt, the others random or active.
 
-Only answers that were drawn in this round are compared, and no pair that the judge has seen.  The
-first round is random: a policy that is its own reference is certain of nothing.
+Only answers that were drawn in this round are compared, and no pair that the judge has seen.
+Random is the default: active picks were never ahead on the demo (docs/judging.md).  The first round
+is random in any case: a policy that is its own reference is certain of nothing.
 """
 
 from collections import Counter

@@ -93,9 +93,7 @@ class Round:
     def _stored(self, rows: Rows) -> plan.Drawn:
         """Prompt id -> the prompt and its fresh answers, without those that no pair can hold."""
         found: dict[str, tuple[AskedPrompt, list[Answer]]] = {}
-        usable = [
-            row for row in rows if row["completion"].strip() and "\0" not in row["completion"]
-        ]
+        usable = [row for row in rows if _usable(row["completion"])]
         if len(usable) < len(rows):
             left = f"{len(rows) - len(usable)} of {len(rows)} texts left out: empty, or with NUL"
             self._desk.listen(Note(f"{self.title}: {left}", warning=True))

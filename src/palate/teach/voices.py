@@ -53,7 +53,7 @@ class Asked:
         return self.judge.kind
 
     def work(self, store: Store, task: Task, listen: Listener) -> bool:
-        couples = [Couple(pick.one, pick.other, pick.selector) for pick in task.picks]
+        couples = [Couple(pick.one, pick.other, pick.selector, task.mode) for pick in task.picks]
         run_judge(store, self.judge, couples, listen=listen)
         return True
 
