@@ -192,7 +192,7 @@ def test_a_wait_without_end_is_an_error() -> None:
 
 def test_a_retry_after_that_is_nonsense() -> None:
     for value in ("soon", "-4", ""):
-        assert endpoint._retry_after(value) is None
+        assert endpoint._retry_after(value, 3.0) == 3.0
 
 
 def test_a_server_that_is_not_there_is_told_at_once() -> None:

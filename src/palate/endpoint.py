@@ -12,7 +12,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self, TypedDict, Unpack
 from urllib.parse import SplitResult, urlsplit
 
@@ -217,8 +217,7 @@ class Endpoint:
             hint = "A model that thinks first may need more tokens."
             raise NoText(f"{self.url} answered with a choice that holds no text.", hint=hint)
         if len(told) == 1:
-            only = told[0]
-            told = [Reply(only.text, only.finish_reason, only.logprob, _counted(found))]
+            told = [replace(told[0], tokens=_counted(found))]
         return told
 
     def _error(self, what: str, hint: str) -> EndpointError:
@@ -278,14 +277,12 @@ def _pause(told: _Answer | _Down, attempt: int) -> float | None:
         return usual if told.again else None
     if told.status != 429 and told.status < 500:
         return None
-    asked = _retry_after(told.headers.get("retry-after") or "")
-    if asked is None:
-        return usual
+    asked = _retry_after(told.headers.get("retry-after") or "", usual)
     return asked if asked <= LONGEST_PAUSE else None
 
 
-def _retry_after(value: str) -> float | None:
-    """Seconds that a server asks to wait: a number, or a date (RFC 9110, 10.2.3)."""
+def _retry_after(value: str, usual: float) -> float:
+    """Seconds that a server asks to wait: a number, or a date (RFC 9110, 10.2.3); else as usual."""
     from email.utils import parsedate_to_datetime
 
     if value.strip().isdigit():
@@ -293,7 +290,7 @@ def _retry_after(value: str) -> float | None:
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
     except (ValueError, TypeError):
-        return None
+        return usual
 
 
 def _said(found: Any) -> str:

@@ -8,14 +8,11 @@ A folder that is no run is refused and left alone, and so is a run that was made
 No torch here.
 """
 
-import fcntl
 import json
 import math
 import os
 import re
-import socket
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -23,10 +20,10 @@ from typing import Any, Self
 from palate import __version__
 from palate.errors import CheckpointError, UsageError
 from palate.runs import atomic
+from palate.runs.lock import LOCK, now, take_lock
 
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
-LOCK = "lock"
 SCHEMA = 1
 
 
@@ -113,7 +110,7 @@ class Run:
         _refuse_foreign(path)
         with atomic.disk_errors(path):
             atomic.make_folder(path)
-            lock = _take_lock(path)
+            lock = take_lock(path)
         try:
             with atomic.disk_errors(path):
                 atomic.tidy(path / RECORD)
@@ -191,7 +188,7 @@ def _new_record(record: Mapping[str, Any], frozen: Mapping[str, Any]) -> dict[st
         {
             "schema": SCHEMA,
             "palate": __version__,
-            "created": _now(),
+            "created": now(),
             "finished": False,
             "best_step": None,
             **record,
@@ -209,10 +206,6 @@ def _as_json(values: Mapping[str, Any]) -> dict[str, Any]:
     """What JSON gives back: tuples become lists."""
     plain: dict[str, Any] = json.loads(json.dumps(dict(values), allow_nan=False))
     return plain
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(sep=" ", timespec="seconds")
 
 
 # -- refusals
@@ -281,40 +274,6 @@ def _show(value: Any) -> str:
     if isinstance(value, str):
         return value[:12] if re.fullmatch(r"[0-9a-f]{32,}", value) else value
     return json.dumps(value)
-
-
-# -- the lock
-
-
-def _take_lock(path: Path) -> int:
-    """An open handle that holds the lock; the kernel releases it when the process ends."""
-    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = _holder(handle)
-        os.close(handle)
-        if isinstance(error, BlockingIOError):
-            raise CheckpointError(
-                f"{path} is in use: {holder}.", hint="Wait for it to end, or use another --out."
-            ) from error
-        raise
-    try:
-        me = {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()}
-        os.ftruncate(handle, 0)
-        atomic.write_all(handle, json.dumps(me).encode())
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
-
-
-def _holder(handle: int) -> str:
-    try:
-        who = json.loads(os.pread(handle, 4096, 0))
-        return f"locked by pid {who['pid']} on host {who['host']} since {who['since']}"
-    except (ValueError, KeyError, TypeError):
-        return "locked by another process"
 
 
 # -- metrics

@@ -13,7 +13,6 @@ written whole, in one step, and never again: it says that its step is done, whic
 killed command needs in order to continue.
 """
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
@@ -24,9 +23,9 @@ from typing import Any, Final, Self
 from palate import __version__
 from palate.errors import CheckpointError, UsageError
 from palate.runs import atomic
+from palate.runs.lock import LOCK, take_lock
 
 RECORD: Final = "teach.json"
-LOCK: Final = "lock"
 SCHEMA: Final = 1
 Rows = Iterable[Mapping[str, Any]]
 
@@ -49,7 +48,7 @@ class Folder:
         _refuse_foreign(path)
         with atomic.disk_errors(path):
             atomic.make_folder(path)
-            lock = _take_lock(path)
+            lock = take_lock(path)
         try:
             asked = json.loads(json.dumps(dict(frozen)))
             with atomic.disk_errors(path):
@@ -179,20 +178,3 @@ def _refuse_changes(path: Path, was: Mapping[str, Any], asked: Mapping[str, Any]
 def _show(value: Any) -> str:
     text = value if isinstance(value, str) else json.dumps(value)
     return f"{text[:12]} ..." if len(text) == 64 and text.isalnum() else text
-
-
-def _take_lock(path: Path) -> int:
-    """An open handle that holds the lock."""
-    handle = os.open(path / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(handle)
-        raise CheckpointError(
-            f"{path} is in use by another palate teach.",
-            hint="Wait for it to end, or use another --out.",
-        ) from None
-    except BaseException:
-        os.close(handle)
-        raise
-    return handle
