@@ -298,3 +298,13 @@ def test_an_edited_answer_says_so(store: Store, tmp_path: Path) -> None:
     store.judge("e", at.id, Said("left"))
     (row,) = pairs(store)
     assert (row["chosen"], row["rejected"], row["edited"]) == ("far better", parent.text, True)
+
+
+def test_the_same_from_python(tmp_path: Path) -> None:
+    from palate import api
+
+    rows = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(20)]
+    with api.Store.open(tmp_path / "taste.db") as store:
+        api.add_file(store, write(tmp_path / "pairs.jsonl", rows))
+        done = api.write_export(store, tmp_path / "out.jsonl", split="all")
+    assert done.pairs == 20

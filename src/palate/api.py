@@ -5,6 +5,10 @@ from palate.config import DpoConfig, SftConfig
 
 api.sft(SftConfig(model="base", data="examples.jsonl", out="runs/sft"))
 api.dpo(DpoConfig(model="runs/sft", data="pairs.jsonl", out="runs/dpo"))
+
+with api.Store.open(Path("taste.db")) as store:  # judgements, without the page
+    api.add_file(store, "drawn.jsonl")
+    api.write_export(store, Path("pairs.jsonl"))
 """
 
 from collections.abc import Sequence
@@ -25,6 +29,10 @@ from palate.errors import UsageError
 from palate.export.merge import BUILT_IN, Parity
 from palate.export.merge import export as merge
 from palate.glossary import GLOSSARY
+from palate.judge.arrivals import Added, add_file
+from palate.judge.departures import Exported, write_export
+from palate.judge.store import Store
+from palate.judge.verdicts import Judge, run_judge
 from palate.objectives import Objective, build
 from palate.study import doctor as examination
 from palate.study import sampling
@@ -37,26 +45,36 @@ from palate.study.score import ScoredRow
 from palate.study.seen import Seen
 from palate.study.source import own_data, own_prompts
 from palate.study.talk import Chat
+from palate.teach.loop import Taught, teach
 from palate.train.events import Listener, Note, silent
 from palate.train.stage import READ_AS, Finished, run_stage
 
 __all__ = [
+    "Added",
     "Chat",
     "Check",
+    "Exported",
     "Finding",
     "Finished",
+    "Judge",
     "Parity",
     "Report",
     "ScoredRow",
     "Seen",
+    "Store",
+    "Taught",
+    "add_file",
     "doctor",
     "dpo",
     "explain",
     "export",
+    "run_judge",
     "sample",
     "score",
     "sft",
+    "teach",
     "write_doctor_page",
+    "write_export",
     "write_page",
 ]
 

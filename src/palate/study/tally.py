@@ -52,7 +52,8 @@ class Tally:
     `judgements` holds every verdict but skips; `pairs` those that an export would hold, `heldout`
     those of them on held-out prompts.  `agreement` leaves out re-asks with a tie (`undecided` of
     them).  `left` has a 99% interval, every other rate one of 95%.  `ceiling` is the accuracy of
-    one judgement that the re-asks imply, `noise` the rest; None under 20 re-asks.
+    one judgement that the re-asks imply, `noise` the rest; None under 20 re-asks.  `paused`: a
+    verdict took longer than counts.
     """
 
     judgements: int
@@ -66,6 +67,7 @@ class Tally:
     reasons: Mapping[str, int] = field(default_factory=dict)
     agreement: Interval | None = None
     undecided: int = 0
+    paused: bool = False
     left: Interval | None = None
     ceiling: Interval | None = None
     noise: Interval | None = None
@@ -99,6 +101,7 @@ def tally(judgements: Sequence[Judgement]) -> Tally:
         reasons=by_tag(judgements),
         agreement=rate,
         undecided=len(again) - len(decided),
+        paused=any(each.ms > CAP_MS for each in judgements),
         left=share99(sides.count("left"), len(sides)) if sides else None,
         ceiling=right,
         noise=_rest(right),
@@ -228,7 +231,10 @@ def _amount(found: Tally) -> str:
     took = ""
     if found.minutes:
         minutes = "under a minute" if found.minutes < 1 else plural(round(found.minutes), "minute")
-        took = f" in {minutes} (a verdict counts for two minutes at most)"
+        took = f" in {minutes}"
+        took += (
+            " (pauses left out: a verdict counts for two minutes at most)" if found.paused else ""
+        )
     return f"{plural(found.pairs, 'pair')} from {plural(found.judgements, 'judgement')}{took}."
 
 
