@@ -1,6 +1,6 @@
 """The forty likeliest mistakes, by number: the words, the line, the exit code, and nothing written.
 
-Number 40 (the port of the judging page) has no page yet, and so no test.
+Number 40 is about the judging page, which never listens beyond this machine, whatever is asked.
 """
 
 import errno
@@ -8,6 +8,7 @@ import fcntl
 import gzip
 import json
 import shutil
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -514,3 +515,23 @@ def test_39_a_key_of_the_recipe(capsys: pytest.CaptureFixture[str]) -> None:
     Path("t.toml").write_text('[model]\nmodel = "m"\n\n[dpo]\ndata = "x.jsonl"\nwarmpu = 1\n')
     told = said(["run", "t.toml"], capsys)
     assert told.startswith("t.toml:6: unknown key 'warmpu' in [dpo]. Did you mean 'warmup'?")
+
+
+def test_40_a_port_that_is_in_use(capsys: pytest.CaptureFixture[str]) -> None:
+    write("x.jsonl", *PAIRS)
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        words = ["judge", "t.db", "--add", "x.jsonl", "--port", str(port), "--no-browser"]
+        assert cli.run(words) == 2
+    assert capsys.readouterr().err == (
+        f"error: port {port} is used by another program."
+        " Name another --port, or none to have one chosen.\n"
+    )
+
+
+def test_40_no_option_opens_it_to_other_machines(capsys: pytest.CaptureFixture[str]) -> None:
+    write("x.jsonl", *PAIRS)
+    told = said(["judge", "t.db", "--add", "x.jsonl", "--host", "0.0.0.0"], capsys)
+    assert told.startswith("Unknown option: --host.")
