@@ -71,5 +71,19 @@ GLOSSARY: dict[str, str] = {
     "LoRA": "Low-rank adaptation: train small matrices beside frozen weights. Hu et al. 2021.",
     "stage": "sft or dpo: what one command trains.",
     "run": "The folder that one command wrote: its record, metrics, checkpoints and final weights.",
-    "judgement": "A person's or a judge's verdict on two answers.",
+    "judgement": "A person's or a judge's verdict on two answers: one is better, much better, "
+    "about equal, or both are bad.",
+    "judge": "Who gives verdicts: a person, a program, a model, or a file of pairs.",
+    "presentation": "Two answers as one judge saw them: which stood left is chance, and kept.",
+    "re-ask": "A pair shown once more, sides swapped and unmarked, to measure how sure the judge "
+    "is. It makes no pair of its own.",
+    "self-agreement": "How often a judge chose the same answer again in re-asks. From it follow "
+    "the accuracy that no model can pass, and a measured label smoothing.",
+    "audit": "A chosen answer against a fresh one of the model, judged blind.",
+    "store": "One SQLite file with prompts, answers and every verdict ever given.",
+    "predictive entropy": "How undecided the model is about what to answer: minus the log-prob "
+    "of its own answers, on average.",
+    "preference certainty": "How sure the policy is which of two answers is better: the "
+    "difference of their implicit rewards, whichever way.",
+    "power": "How often a comparison of that size finds a true difference: 80% is usual.",
 }
