@@ -39,7 +39,7 @@ SHARED_FLAGS = """--map --format --join --plain --chat-template"""
 ROW_FLAGS = f"{SHARED_FLAGS} --max-length --truncate --drop-long"
 TRAIN_FLAGS = f"""{ROW_FLAGS} --model --data --out --heldout --epochs --max-steps --batch-size --lr
     --schedule --warmup --weight-decay --clip --seed --full --rank --alpha --targets --lora-dropout
-    --dtype --token-budget --grad-checkpoint --threads --eval-every --save-every --keep"""
+    --dtype --token-budget --grad-checkpoint --threads --eval-every --final --save-every --keep"""
 DRAW_FLAGS = "--temperature --top-p --max-new-tokens --seed"
 FLAGS = {
     "sft": f"{TRAIN_FLAGS} --objective --mean",

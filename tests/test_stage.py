@@ -565,6 +565,20 @@ def test_the_best_held_out_step_is_kept(place: Place) -> None:
     assert found[-1].loss > best.loss + 1
 
 
+def test_the_last_step_is_kept_where_that_is_asked(place: Place) -> None:
+    held = lines(place.root / "held.jsonl", [{"prompt": "zz", "completion": "qwerty yuiop"}] * 2)
+    heard = Heard()
+    how = {"heldout": str(held), "eval_every": 5, "max_steps": 12, "final": "last"}
+    done = place.sft("run", heard, full=True, lr=0.1, **how)
+    found = heard.of(Evaluation)
+    assert min(found, key=lambda e: e.loss).step < 12, "the test needs a run that gets worse"
+    assert done.best_step == 12 and done.evaluation == found[-1]
+    assert [e.best for e in found] == [
+        each.loss < min([math.inf, *(e.loss for e in found[:n])]) for n, each in enumerate(found)
+    ]
+    assert heldout_loss(done.path, held) == pytest.approx(found[-1].loss, rel=1e-5)
+
+
 def heldout_loss(run: Path, data: Path) -> float:
     """Nats per token of SFT rows, by `palate score`."""
     rows = [row.as_json() for row in api.score(str(run), str(data))]

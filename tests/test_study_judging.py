@@ -45,6 +45,7 @@ def invented(study: Any, path: Path, *, ahead: float) -> Any:
 
 @pytest.mark.parametrize("ahead", [0.0, 1.0, -1.0])
 def test_the_page_says_what_was_measured(study: Any, tmp_path: Path, ahead: float) -> None:
+    pytest.importorskip("matplotlib", reason="needs the extra bench")
     page = importlib.import_module("study.judging_page")
     store = invented(study, tmp_path, ahead=ahead)
     (tmp_path / "judging.md").write_text(

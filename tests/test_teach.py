@@ -406,15 +406,15 @@ class _Notes:
 # ---- values
 
 
-def test_the_division_holds_every_prompt_once_and_a_quarter_chooses() -> None:
+def test_the_division_holds_every_prompt_once_and_a_quarter_is_watched() -> None:
     texts = [f"prompt {number}" for number in range(400)]
     found = divide([*texts, *texts[:30]], most=1000)
-    parts = (found.train, found.choosing, found.measured)
+    parts = (found.train, found.watched, found.measured)
     assert sorted(itertools.chain(*parts)) == sorted(texts)
-    held = len(found.choosing) + len(found.measured)
-    assert 60 <= held <= 100 and len(found.choosing) == held // 4
+    held = len(found.watched) + len(found.measured)
+    assert 60 <= held <= 100 and len(found.watched) == held // 4
     fewer = divide(texts, most=10)
-    assert fewer.choosing == found.choosing and fewer.measured == found.measured[:10]
+    assert fewer.watched == found.watched and fewer.measured == found.measured[:10]
 
 
 def test_the_sentence_of_a_round_says_rate_interval_ties_and_what_cannot_be_told() -> None:

@@ -138,6 +138,9 @@ class TrainConfig(RowOptions):
     )
     threads: int | None = frozen(None, "CPU threads", ge=1)
     eval_every: int | None = frozen(None, "optimiser steps between held-out evaluations", ge=1)
+    final: Literal["best", "last"] = frozen(
+        "best", "the weights that are kept: those of the best held-out loss, or of the last step"
+    )
     save_every: int | None = free(None, "optimiser steps between checkpoints", ge=1)
     keep: int = free(2, "checkpoints kept", ge=2)
 

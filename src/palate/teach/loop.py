@@ -15,7 +15,7 @@ from palate.teach.round import Round
 from palate.teach.voices import Voice
 from palate.train.events import Listener, Note, silent
 
-WAY = "every round from the starting model, on all pairs so far"
+WAY = "every round from the starting model, on all pairs so far, to the last step"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,12 +82,12 @@ def _frozen(model: str, prompts: str, options: TeachOptions, voice: Voice) -> di
 
 def _write_prompts(folder: Folder, parts: Division, listen: Listener) -> None:
     """Write the division down when the folder is new, and say it."""
-    judged = once_lines(folder.prompts, lambda: map(row, (*parts.train, *parts.choosing)))
+    judged = once_lines(folder.prompts, lambda: map(row, (*parts.train, *parts.watched)))
     measured = once_lines(folder.measured, lambda: map(row, parts.measured))
-    chosen = len(parts.choosing)
+    watched = len(parts.watched)
     listen(
         Note(
-            f"{len(judged) - chosen} prompts to learn from; held out: {chosen} that choose the"
-            f" step, {len(measured)} that only measure"
+            f"{len(judged) - watched} prompts to learn from; held out: {watched} for the curve in"
+            f" training, {len(measured)} that only measure"
         )
     )

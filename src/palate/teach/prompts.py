@@ -1,8 +1,8 @@
 """Which prompts are judged and which only measure, decided once and before anything is drawn.
 
 The store's own split decides which prompts are held out: no pair of theirs is ever trained on.  A
-quarter of them chooses the step that DPO keeps; on the others, which choose nothing, the new policy
-is compared with the starting model.
+quarter of them is judged as well, for the curve that is watched while DPO trains; on the others, of
+which nothing else is known, the new policy is compared with the starting model.
 """
 
 from collections.abc import Sequence
@@ -14,15 +14,15 @@ from palate.data.rows import Message, Text
 from palate.errors import UsageError
 from palate.judge.values import number, prompt_of
 
-CHOOSING: Final = 4  # one of so many held-out prompts chooses the step; our default
+WATCHED: Final = 4  # one of so many held-out prompts is judged for the curve; our default
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """Prompts to train on, those that choose the step, and those that only measure."""
+    """Prompts to train on, those that are watched in training, and those that only measure."""
 
     train: tuple[Text, ...]
-    choosing: tuple[Text, ...]
+    watched: tuple[Text, ...]
     measured: tuple[Text, ...]
 
 
@@ -43,9 +43,9 @@ def divide(texts: Sequence[Text], most: int) -> Division:
             f" say, and here that is {len(held)}.",
             hint="Give a hundred or more.",
         )
-    cut = len(held) // CHOOSING
-    chosen, measured = held[:cut], held[cut:][:most]
-    return Division(_texts(train), _texts(chosen), _texts(measured))
+    cut = len(held) // WATCHED
+    watched, measured = held[:cut], held[cut:][:most]
+    return Division(_texts(train), _texts(watched), _texts(measured))
 
 
 def row(text: Text) -> dict[str, Any]:

@@ -112,17 +112,17 @@ class Round:
     # ---- learn
 
     def _write_pairs(self) -> None:
-        """All pairs so far: to train on, and, on other prompts, to choose the step by."""
+        """All pairs so far: to train on, and, on other prompts, for the curve in training."""
         store, judges = self._desk.store, (self._desk.voice.name,)
         held = departures.pairs(store, judges=judges, split="heldout")
-        chosen = [row for row in held if _prompt(row) not in self._desk.measured]
+        watched = [row for row in held if _prompt(row) not in self._desk.measured]
         train = departures.pairs(store, judges=judges, split="train")
         if not train:
             raise UsageError(
                 f"{self.title}: no verdict gave a pair to learn from.",
                 hint="Judge more, or draw texts that differ more (--n, --temperature).",
             )
-        once_lines(self.path / "heldout.jsonl", lambda: chosen)
+        once_lines(self.path / "heldout.jsonl", lambda: watched)
         once_lines(self.path / "pairs.jsonl", lambda: train)
 
     def _train(self) -> Any:
@@ -145,6 +145,7 @@ class Round:
             beta=options.beta,
             lr=options.lr,
             epochs=options.epochs,
+            final="last",  # so few held-out pairs choose a step badly (docs/log.md)
             seed=options.seed,
             **self._desk.rendering,
         )

@@ -164,7 +164,7 @@ class Loop:
         )
 
     def _record(self, row: dict[str, Any]) -> None:
-        """Evaluate if it is time, keep the weights if they are the best, write the metrics row."""
+        """Evaluate if it is time, keep the weights if they are wanted, write the metrics row."""
         settings, heldout = self.task.settings, self.task.heldout
         due = self.step == 0 or self._last or self.step % settings.eval_every == 0
         if due and heldout is not None:
@@ -177,7 +177,9 @@ class Loop:
                 best=self.best_loss,
             )
             if event.best:
-                self.best_step, self.best_loss = self.step, event.loss
+                self.best_loss = event.loss
+            if event.best or self.task.config.final == "last":
+                self.best_step = self.step
                 self._keep_best(event)
             self.listen(event)
             row = row | {"heldout": asdict(event)}
@@ -238,7 +240,7 @@ class Loop:
         }
 
     def _keep_best(self, event: Evaluation) -> None:
-        """Write the best weights so far beside the checkpoints, whole or not at all."""
+        """Write the weights that may become final beside the checkpoints, whole or not at all."""
         weights = self.optimiser.weights()
         atomic.commit_folder(
             self.run.path / BEST,
@@ -249,7 +251,7 @@ class Loop:
         )
 
     def _take_best(self) -> Evaluation | None:
-        """Put the weights of the best held-out step into the model."""
+        """Put the weights of the best held-out step, or of the last one, into the model."""
         if self.task.heldout is None:
             self.best_step = self.step
             return None
