@@ -14,7 +14,7 @@ from study.store import Store
 
 START = "## How many judgements do I need?"
 HAND = ("<!-- by hand -->", "<!-- end of by hand -->")
-TOP = "# Judging\n\n<!-- lead -->\n## The page, the store, the judges\n\n"
+TOP = "# Judging\n\n"
 
 ASKED = """
 ### What was asked, and how
