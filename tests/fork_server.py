@@ -12,7 +12,7 @@ import sys
 import time
 import traceback
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
 
 CHUNK_ITEMS = 4  # a reference pass of several chunks, though the data is tiny
 OPERATIONS = {"open", "write", "fsync", "rename", "replace", "mkdir", "unlink", "rmdir"}
@@ -48,10 +48,12 @@ class Outcome:
 class Server:
     """The other side of the pipe: `with Server() as server: server.run(trial)`."""
 
-    def __enter__(self) -> "Server":
+    script = __file__
+
+    def __enter__(self) -> Self:
         env = os.environ | {"OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
         self.process = subprocess.Popen(
-            [sys.executable, __file__],
+            [sys.executable, self.script],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

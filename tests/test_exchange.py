@@ -308,3 +308,25 @@ def test_the_same_from_python(tmp_path: Path) -> None:
         api.add_file(store, write(tmp_path / "pairs.jsonl", rows))
         done = api.write_export(store, tmp_path / "out.jsonl", split="all")
     assert done.pairs == 20
+
+
+def test_an_export_leaves_no_earlier_held_out_pairs_beside_it(store: Store, tmp_path: Path) -> None:
+    rows = [{"prompt": f"p{n}", "chosen": "a", "rejected": "b"} for n in range(20)]
+    add_file(store, write(tmp_path / "pairs.jsonl", rows))
+    done = write_export(store, tmp_path / "out.jsonl")
+    ((held, count),) = done.beside
+    assert count and held.read_text()
+    for n, each in enumerate(store.standing()):
+        store.undo(f"undo{n}", each.id, judge="import")
+    assert write_export(store, tmp_path / "out.jsonl").beside == ((held, 0),)
+    assert held.read_text() == done.path.read_text() == ""
+
+
+def test_a_second_look_counts_above_all_later_plain_verdicts(store: Store, tmp_path: Path) -> None:
+    add_file(store, write(tmp_path / "drawn.jsonl", samples(30)))
+    n = train_prompt(store)
+    texts = f"answer 0 to {n}", f"answer 1 to {n}"
+    first = judged(store, *texts, "left")
+    judged(store, *texts, "right", mode="resolve", again=first.id)
+    judged(store, *texts, "left")
+    assert [row["chosen"] for row in pairs(store)] == [texts[1]]

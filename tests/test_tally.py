@@ -14,11 +14,11 @@ from palate.judge import departures
 from palate.judge.store import Store
 from palate.stats import Interval
 from palate.study import orders
+from palate.study.checks.words import listed
 from palate.study.tally import (
     as_json,
     by_tag,
     detectable,
-    listed,
     needed,
     reasks,
     sentences,

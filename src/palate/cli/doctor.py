@@ -110,7 +110,7 @@ def _page(found: "Report", counted: "Sequence[Finding]", known: "Known | None") 
 
 
 def _regressions(found: "Report", counted: "Sequence[Finding]", gone: int) -> str:
-    from palate.study.doctor import plural
+    from palate.study.checks.words import plural
 
     bad = len(found.of("error", "warning"))
     new = sum(each.severity in ("error", "warning") for each in counted)

@@ -4,7 +4,6 @@ Without --export and --judge-with it serves the page until Ctrl-C or until the p
 done.
 """
 
-import json as as_text
 import sys
 import traceback
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from palate.config import JudgeOptions
+from palate.study.checks.words import listed, plural
 
 if TYPE_CHECKING:
     from palate.judge.app import Reading, Setting
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from palate.judge.serve import Address
     from palate.judge.store import Store
 
-TAGS: Final = (
-    *("grounded", "specific", "calibrated", "no-hype", "on-brief", "shorter", "tone", "correct"),
-)
 ME: Final = "me"
 WAIT: Final = 2.0  # seconds that a call of the page waits for another process
 AT_THE_PAGE: Final = ("mode", "tags", "why", "goal", "model", "port", "no_browser")
@@ -127,12 +124,12 @@ def _taken_in(store: "Store", files: Sequence[str], options: JudgeOptions) -> It
 
 def _added(added: "Added") -> Iterator[str]:
     parts = [
-        _plural(added.prompts, "new prompt"),
-        _plural(added.answers, "new answer"),
-        *([_plural(added.judgements, "judgement")] if added.judgements else []),
+        plural(added.prompts, "new prompt"),
+        plural(added.answers, "new answer"),
+        *([plural(added.judgements, "judgement")] if added.judgements else []),
     ]
     there = f"; {added.repeated:,} were there already" if added.repeated else ""
-    yield _safe(f"{added.path}: {_listed(parts)}{there}")
+    yield _safe(f"{added.path}: {listed(parts)}{there}")
     yield from (_safe(f"  {note}") for note in added.notes)
 
 
@@ -177,21 +174,15 @@ def _serve(store: "Store", options: JudgeOptions) -> int:
 def _setting(store: "Store", options: JudgeOptions) -> "Setting":
     """What the page is told; judge and tags are remembered."""
     from palate.judge.app import Setting
+    from palate.judge.tags import keep_tags, tags_of
 
     name = options.judge or store.meta("judge") or ME
-    tags = options.tags or tuple(_remembered_tags(store)) or TAGS
+    tags = options.tags or tags_of(store)
     with store.transaction():
         store.set_meta("judge", name)
-        store.set_meta("tags", as_text.dumps(tags, ensure_ascii=False))
+        keep_tags(store, tags)
     title = store.meta("title") or store.path.stem
     return Setting(name, options.mode, tags, options.why, options.goal, title)
-
-
-def _remembered_tags(store: "Store") -> list[str]:
-    with suppress(ValueError):
-        found = as_text.loads(store.meta("tags", "[]"))
-        return [str(each) for each in found] if isinstance(found, list) else []
-    return []
 
 
 def _reading(store: "Store", options: JudgeOptions) -> "Reading | None":
@@ -208,8 +199,8 @@ def _opening(store: "Store", setting: "Setting", address: "Address") -> Iterator
     prompts, answers = store.size("prompt"), store.size("answer")
     judged = sum(store.counts(setting.judge).values())
     yield _safe(
-        f"{store.path}: {_plural(prompts, 'prompt')}, {_plural(answers, 'answer')}; "
-        f"{setting.judge} gave {_plural(judged, 'verdict')} so far"
+        f"{store.path}: {plural(prompts, 'prompt')}, {plural(answers, 'answer')}; "
+        f"{setting.judge} gave {plural(judged, 'verdict')} so far"
     )
     if not answers and setting.mode != "write":
         yield "nothing to compare yet: --add a file of samples, or write pairs on the page (w)"
@@ -224,13 +215,13 @@ def _ending(store: "Store", judge: str, given: int) -> Iterator[str]:
 
     counts, data = Ledger.read(store, judge).counts(), quote(str(store.path))
     rest = [
-        _plural(counts.pairs, "pair"),
-        _plural(counts.ties, "tie"),
+        plural(counts.pairs, "pair"),
+        plural(counts.ties, "tie"),
         f"{counts.both_bad:,} both bad",
         f"{counts.skipped:,} skipped",
     ]
-    more = f"{_plural(given, 'more verdict')}: " if given > 0 else ""
-    yield _safe(f"{more}{_listed(rest)}, all saved in {store.path}")
+    more = f"{plural(given, 'more verdict')}: " if given > 0 else ""
+    yield _safe(f"{more}{listed(rest)}, all saved in {store.path}")
     yield f"next: palate judge {data} --export pairs.jsonl"
     yield f"      palate taste {data}"
 
@@ -259,9 +250,9 @@ def _exported(store: "Store", done: "Exported", judges: Sequence[str]) -> Iterat
     """What was written and what was not, then what to do with it."""
     from palate.cli.words import safe
 
-    written = [f"{_plural(done.pairs, 'pair')} in {done.path}"]
+    written = [f"{plural(done.pairs, 'pair')} in {done.path}"]
     written += [f"{count:,} in {path}" for path, count in done.beside]
-    yield safe(_listed(written))
+    yield safe(listed(written))
     names = judges or [name for name, kind in store.judges().items() if kind in ("person", "file")]
     counts = [store.counts(name) for name in names]
     kept = {
@@ -271,11 +262,11 @@ def _exported(store: "Store", done: "Exported", judges: Sequence[str]) -> Iterat
     }
     sums = [(sum(each.get(name, 0) for each in counts), says) for name, says in kept.items()]  # type: ignore[call-overload]
     if any(count for count, _ in sums):
-        told = _listed([f"{count:,} {says}" for count, says in sums if count])
+        told = listed([f"{count:,} {says}" for count, says in sums if count])
         yield f"no pairs, and kept in the store: {told}"
     for name, count in done.left_out.items():
         yield safe(
-            f"left out: {_plural(count, 'pair')} of {name}; --judge {quote(name)} exports them"
+            f"left out: {plural(count, 'pair')} of {name}; --judge {quote(name)} exports them"
         )
     if not done.pairs:
         yield f"next: palate judge {quote(str(store.path))}"
@@ -294,18 +285,6 @@ def _judge_with(store: Path, options: JudgeOptions, json: bool) -> int:
     asked = With(options.judge_with, options.judge_model, options.rubric, options.insecure)
     judge_with(store, asked, n=options.n, json=json)
     return 0
-
-
-# ---- words
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def _listed(parts: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def _safe(text: str) -> str:

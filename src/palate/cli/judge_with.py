@@ -81,24 +81,10 @@ def _judge(store: "Store", asked: With) -> "Judge":
 def _by_endpoint(store: "Store", asked: With, model: str) -> "EndpointJudge":
     from palate.endpoint import Endpoint
     from palate.judge.by_endpoint import EndpointJudge
+    from palate.judge.tags import tags_of
 
     endpoint = Endpoint(asked.url, model, insecure=asked.insecure)
-    return EndpointJudge(endpoint, tags=_tags(store), rubric=_rubric(asked.rubric))
-
-
-def _tags(store: "Store") -> tuple[str, ...]:
-    """The project's own tags as the page keeps them, or the page's."""
-    import json as as_text
-
-    from palate.cli.judge import TAGS
-
-    told = store.meta("tags", "[]")
-    try:
-        found = as_text.loads(told)
-    except ValueError:
-        found = told.split(",")
-    listed = [str(each).strip() for each in found] if isinstance(found, list) else []
-    return tuple(each for each in listed if each) or TAGS
+    return EndpointJudge(endpoint, tags=tags_of(store), rubric=_rubric(asked.rubric))
 
 
 def _rubric(path: Path | None) -> str:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 from cyclopts import Parameter
 
 from palate.config import TeachOptions
+from palate.study.checks.words import plural
 
 if TYPE_CHECKING:
     from palate.judge.app import Setting
@@ -88,13 +89,13 @@ def _show(store: "Store", task: "Task", more: int, listen: "Listener") -> bool:
     from palate.train.events import Note
 
     def ready(address: "Address") -> None:
-        listen(Note(f"{task.title}: {_plural(more, 'pair')} to judge at  {address.url}"))
+        listen(Note(f"{task.title}: {plural(more, 'pair')} to judge at  {address.url}"))
         listen(Note("the link is the key to the store; end the page, and the round goes on"))
 
     done = serve(store, _setting(store, task, more), Around(ready=ready))
     if done.signal:
         raise Interrupted(
-            f"{_plural(done.given, 'verdict')} given and saved.",
+            f"{plural(done.given, 'verdict')} given and saved.",
             exit_code=128 + done.signal,
             hint="The same command goes on.",
         )
@@ -103,13 +104,11 @@ def _show(store: "Store", task: "Task", more: int, listen: "Listener") -> bool:
 
 def _setting(store: "Store", task: "Task", more: int) -> "Setting":
     """What the page is told: the tags are those of the store, where it has some."""
-    import json
-
-    from palate.cli.judge import ME, TAGS
+    from palate.cli.judge import ME
     from palate.judge.app import Setting
+    from palate.judge.tags import tags_of
 
-    tags = json.loads(store.meta("tags", "[]")) or TAGS
-    return Setting(ME, task.mode, tuple(tags), goal=more, title=task.title)
+    return Setting(ME, task.mode, tags_of(store), goal=more, title=task.title)
 
 
 def _demo() -> "Judge":
@@ -142,7 +141,7 @@ def _verdict(done: "Taught", model: str) -> str:
     last = done.rounds[-1]
     judged = sum(each.judged for each in done.rounds)
     rate = last.wins.rate
-    told = f"after {judged} judgements in {_plural(len(done.rounds), 'round')}"
+    told = f"after {judged} judgements in {plural(len(done.rounds), 'round')}"
     if rate is None:
         return f"{told} nothing could be compared with {safe(model)}"
     known = "beats" if rate.low > 0.5 else "loses to" if rate.high < 0.5 else ""
@@ -174,10 +173,6 @@ def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
     widths = [max(map(len, column)) for column in zip(*rows)]
     for row in rows:
         yield "  " + "  ".join(cell.rjust(width) for cell, width in zip(row, widths))
-
-
-def _plural(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
 def _next(done: "Taught", model: str, prompts: str, options: TeachOptions) -> Iterator[str]:

@@ -18,6 +18,7 @@ MadeBy = Literal["sample", "import", "edit", "human"]
 Selector = Literal["random", "active", "reask", "given"]
 JudgeKind = Literal["person", "file", "program", "model"]
 
+SECOND_LOOKS: Final[frozenset[Mode]] = frozenset({"resolve", "recheck"})  # replace a verdict
 FAST_MS: Final = 1500  # a verdict under this is kept and marked
 
 
@@ -91,6 +92,11 @@ class Presentation:
     def couple(self) -> frozenset[str]:
         """The two answers, whatever their sides."""
         return frozenset((self.left.id, self.right.id))
+
+    @property
+    def is_reask(self) -> bool:
+        """Whether it only measures the judge: shown once more, unmarked, and no second look."""
+        return self.again is not None and self.mode not in SECOND_LOOKS
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,11 @@ def add_file(store: Store, path: str, *, mapping: str = "", format: str = "auto"
     return added
 
 
+def made_by(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What a sample's record says of how it was made, as it is kept with the answer."""
+    return {name: fields[name] for name in _MADE if fields.get(name) is not None}
+
+
 def _bare_prompts(path: str, mapping: Mapping[str, str], format: str) -> list[_Step]:
     """Rows with a prompt and no answer at all, which write mode may use."""
     first = next(records(path), None)
@@ -132,7 +137,7 @@ class _Files:
         text = _answer(row.completion, row)
         if not text.strip():
             return
-        made = {name: fields[name] for name in _MADE if fields.get(name) is not None}
+        made = made_by(fields)
         self.samples += "seed" in made
         self._answer(prompt, text, "sample" if "seed" in made else "import", made)
 

@@ -18,9 +18,9 @@ from palate.data.rows import Text
 from palate.errors import UsageError
 from palate.judge.store import Store
 from palate.runs.atomic import write_file
+from palate.study.tally import settled
 
 Extra = Literal["reasks", "inferred", "ties"]
-SECOND: Final = ("resolve", "recheck")
 OURS: Final = ("person", "file")
 Row = dict[str, Any]
 
@@ -50,13 +50,13 @@ def pairs(
     """
     wanted, asked = _wanted(store, judges), set(include)
     found = [each for each in store.standing() if each.of.judge in wanted]
-    settled = _settled(found, store.judges())
+    counted = _settled(found, store.judges())
     audits = _audits(found)
-    rows = [_row(each) | audits.get(each.chosen.id, {}) for each in settled if each.chosen]
+    rows = [_row(each) | audits.get(each.chosen.id, {}) for each in counted if each.chosen]
     if "reasks" in asked:
         rows += _reasks(found)
     if "inferred" in asked:
-        rows += _inferred(settled)
+        rows += _inferred(counted)
     return [row for row in rows if split in (None, row["split"])]
 
 
@@ -66,8 +66,8 @@ def undecided(
     """Ties and both-bad: two completions, and that no pair came of them."""
     wanted = _wanted(store, judges)
     found = [each for each in store.standing() if each.of.judge in wanted]
-    settled = _settled(found, store.judges())
-    rows = [_tie(each) for each in settled if each.verdict in ("tie", "both_bad")]
+    counted = _settled(found, store.judges())
+    rows = [_tie(each) for each in counted if each.verdict in ("tie", "both_bad")]
     return [row for row in rows if split in (None, row["split"])]
 
 
@@ -94,9 +94,10 @@ def write_export(
     if split is None:
         parts.append((out.with_suffix(f".heldout{out.suffix}"), "heldout"))
     written = []
+    every = pairs(store, judges=judges, split=None, include=include)
     for place, (path, part) in enumerate(parts):
-        rows = pairs(store, judges=judges, split=part, include=include)
-        if rows or place == 0:
+        rows = [row for row in every if part in (None, row["split"])]
+        if rows or place == 0 or path.exists():  # what an earlier export left there is not true now
             write_file(path, as_lines(rows).encode())
             written.append((path, len(rows)))
     if "ties" in include:
@@ -124,38 +125,12 @@ def _left_out(store: Store, judges: Sequence[str]) -> dict[str, int]:
 
 
 def _settled(found: Sequence[Judgement], kinds: Mapping[str, str]) -> list[Judgement]:
-    """The verdicts that count, skips among none of them.
-
-    Of a person's verdicts on the same two answers the last one counts, a second look above all; a
-    file's stand as they are, contradictions included, unless a person judged these two as well.
-    """
-    told = [each for each in found if each.verdict != "skip"]
-    second = {_key(each): each for each in told if each.of.mode in SECOND}
-    firsts = [each for each in told if each.of.mode not in SECOND and not _measures(each)]
-    by_person = {each.of.couple for each in (*firsts, *second.values()) if _is_person(each, kinds)}
-    kept: dict[object, Judgement] = {}
-    for each in firsts:
-        from_file = kinds[each.of.judge] == "file"
-        if from_file and each.of.couple in by_person:
-            continue
-        key = each.id if from_file and _key(each) not in second else _key(each)
-        kept[key] = second.get(_key(each), each)
-    kept |= {key: each for key, each in second.items() if key not in kept}
-    place = {each.id: n for n, each in enumerate(found)}
-    return sorted(kept.values(), key=lambda each: place[each.id])
-
-
-def _key(each: Judgement) -> tuple[str, frozenset[str]]:
-    return each.of.judge, each.of.couple
-
-
-def _is_person(each: Judgement, kinds: Mapping[str, str]) -> bool:
-    return kinds[each.of.judge] == "person"
-
-
-def _measures(each: Judgement) -> bool:
-    """Whether a verdict measures the judge (a re-ask) or the chosen side (an audit)."""
-    return each.of.mode == "audit" or each.of.again is not None
+    """The verdicts that count: each judge's own, and a file's unless a person judged these two."""
+    kept = settled(found)
+    by_person = {each.of.couple for each in kept if kinds[each.of.judge] == "person"}
+    return [
+        each for each in kept if kinds[each.of.judge] != "file" or each.of.couple not in by_person
+    ]
 
 
 def _row(each: Judgement) -> Row:
@@ -211,7 +186,7 @@ def _time(created: float) -> str:
 def _reasks(found: Sequence[Judgement]) -> list[Row]:
     """Re-asks with a winner, each beside the id of the judgement that it repeats."""
     first = {each.of.id: each.id for each in found}
-    again = [each for each in found if each.of.again in first and each.of.mode not in SECOND]
+    again = [each for each in found if each.of.is_reask and each.of.again in first]
     return [_row(each) | {"again": first[each.of.again or ""]} for each in again if each.chosen]
 
 
@@ -234,13 +209,13 @@ def _audits(found: Sequence[Judgement]) -> dict[str, Row]:
     return told
 
 
-def _inferred(settled: Sequence[Judgement]) -> list[Row]:
+def _inferred(counted: Sequence[Judgement]) -> list[Row]:
     """What follows from winner-stays: a over b and b over c is a over c, if nobody said so.
 
     A prompt whose verdicts run in a circle gives none.
     """
     wins: dict[tuple[str, str], list[Judgement]] = {}
-    for each in settled:
+    for each in counted:
         if each.of.mode == "rank" and each.chosen:
             wins.setdefault((each.of.judge, each.of.prompt.id), []).append(each)
     rows: list[Row] = []

@@ -8,13 +8,10 @@ import json
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Final
 
-from palate.data.judged import Judgement, Mode, Presentation, Verdict
+from palate.data.judged import SECOND_LOOKS, Judgement, Mode, Presentation, Verdict
 from palate.judge.store import Store
 from palate.judge.values import digest
-
-_SECOND_LOOKS: Final = ("resolve", "recheck")
 
 
 @dataclass(slots=True)
@@ -45,7 +42,7 @@ class Line:
     @property
     def counts(self) -> bool:
         """Whether its verdict is one of the pairs; the others measure, or lead to an edit."""
-        return self.mode != "audit" and (self.again is None or self.mode in _SECOND_LOOKS)
+        return self.mode != "audit" and (self.again is None or self.mode in SECOND_LOOKS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +183,7 @@ class Ledger:
             self._tags = +self._tags
         if line.counts and line.verdict in ("left", "right"):
             (self._pairs.add if by > 0 else self._pairs.discard)(line.id)
-        if line.again is not None and line.mode in _SECOND_LOOKS and line.verdict != "skip":
+        if line.again is not None and line.mode in SECOND_LOOKS and line.verdict != "skip":
             _move(self._replaced, line.again, by)
         if edited_at(line.id):
             _move(self._edits, edited_at(line.id), by)

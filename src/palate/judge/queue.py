@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from palate.data.judged import Mode, Presentation, Showing
+from palate.data.judged import SECOND_LOOKS, Mode, Presentation, Showing
 from palate.judge.ledger import Ledger, Line
 from palate.judge.looks import Looks
 from palate.judge.ranking import Ranking
@@ -30,7 +30,7 @@ STALE: Final = 5.0  # seconds after which another process may have brought somet
 SILENT: Final = 600.0  # seconds after which another tab may have what a tab holds
 HELD: Final = 50  # presentations that a tab may hold without judging any
 TABS: Final = 64
-SECOND: Final[frozenset[Mode]] = frozenset({"audit", "resolve", "recheck"})
+NOTED: Final[frozenset[Mode]] = SECOND_LOOKS | {"audit", "edit"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +116,7 @@ class Queue:
         """A presentation with what was typed into it."""
         of, draft = self._store.presentation(id), self._store.draft(id)
         step, steps = self._ranking.marks(of) if of.mode == "rank" else (0, 0)
-        note = self._looks.note(of) if of.mode in SECOND or of.mode == "edit" else ""
+        note = self._looks.note(of) if of.mode in NOTED else ""
         return Item(of, draft, step, steps, note)
 
     def answered(self, id: str) -> None:

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from palate.data.judged import Judgement, Mode
-from palate.judge.departures import SECOND, pairs
+from palate.data.judged import SECOND_LOOKS, Judgement, Mode
+from palate.judge.departures import pairs
 from palate.judge.store import Store
 from palate.judge.values import digest
 from palate.study.checks import suspects
@@ -93,7 +93,7 @@ def _resolve(store: Store, judge: str) -> Iterator[Look]:
     """Opposite verdicts first, then the weakest verdict of every circle."""
     whose = _whose(store, judge)
     every = [each for each in store.standing() if each.of.judge in whose and each.chosen]
-    settled = {each.of.couple for each in every if each.of.mode in SECOND}
+    settled = {each.of.couple for each in every if each.of.mode in SECOND_LOOKS}
     told = [each for each in every if each.of.mode != "audit" and each.of.couple not in settled]
     by_couple: defaultdict[frozenset[str], list[Judgement]] = defaultdict(list)
     for each in told:

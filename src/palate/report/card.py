@@ -8,7 +8,8 @@ from typing import Final
 
 from palate.report.taste import visible
 from palate.study.beside import in_words
-from palate.study.tally import Who, agreed, listed, plural
+from palate.study.checks.words import listed, plural
+from palate.study.tally import Who, agreed
 from palate.study.taste import Taste
 
 REASONS: Final = 8

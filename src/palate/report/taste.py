@@ -13,8 +13,8 @@ from typing import Any, Final
 from palate.data.judged import Judgement
 from palate.report.page import embedded, render
 from palate.study.beside import Beside, in_words
-from palate.study.checks.words import percent
-from palate.study.tally import plural, sentences
+from palate.study.checks.words import percent, plural
+from palate.study.tally import sentences
 from palate.study.taste import (
     CLASHES,
     Contradiction,

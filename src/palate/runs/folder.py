@@ -14,13 +14,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 from palate import __version__
 from palate.errors import CheckpointError, UsageError
 from palate.runs import atomic
-from palate.runs.lock import LOCK, now, take_lock
+from palate.runs.lock import LOCK, Held, now, take_lock
 
 RECORD = "run.json"
 METRICS = "metrics.jsonl"
@@ -90,15 +89,14 @@ class Metrics:
             atomic.flush(self.path.parent)
 
 
-class Run:
+class Run(Held):
     """A run that this process holds: `with Run.open(...) as run`.  `Run.read` only looks."""
 
     def __init__(self, path: Path, record: dict[str, Any], *, lock: int, is_new: bool) -> None:
-        self.path = path
+        super().__init__(path, lock)
         self.record = record
         self.metrics = Metrics(path / METRICS)
         self.is_new = is_new
-        self._lock: int | None = lock
 
     @classmethod
     def open(cls, path: Path, record: Mapping[str, Any], *, frozen: Mapping[str, Any]) -> Self:
@@ -161,23 +159,6 @@ class Run:
         assert self._lock is not None, "the run was closed"
         self.record = _as_json({**self.record, **fields})
         _write_record(self.path, self.record)
-
-    def close(self) -> None:
-        """Let go of the lock."""
-        if self._lock is not None:
-            os.close(self._lock)
-        self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 # -- run.json

@@ -6,7 +6,8 @@ import os
 import socket
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from types import TracebackType
+from typing import Final, Self
 
 from palate.errors import CheckpointError
 from palate.runs import atomic
@@ -38,6 +39,31 @@ def take_lock(path: Path) -> int:
         os.close(handle)
         raise
     return handle
+
+
+class Held:
+    """A folder that this process works in: `with` lets go of its lock at the end."""
+
+    def __init__(self, path: Path, lock: int) -> None:
+        self.path = path
+        self._lock: int | None = lock
+
+    def close(self) -> None:
+        """Let go of the lock."""
+        if self._lock is not None:
+            os.close(self._lock)
+        self._lock = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
 def now() -> str:

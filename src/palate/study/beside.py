@@ -15,8 +15,8 @@ from typing import Final, Literal
 from palate.data.judged import Judgement
 from palate.stats import Interval, share
 from palate.study.checks.facts import facts, ungrounded
-from palate.study.checks.words import percent, words
-from palate.study.tally import SAYS, Who, plural
+from palate.study.checks.words import percent, plural, words
+from palate.study.tally import SAYS, Who
 
 ENOUGH: Final = 10  # pairs that differ, before anything is said of them
 Outcome = Literal["more", "less", "chance", "too few"]

@@ -20,7 +20,7 @@ from palate.stats import share
 from palate.study.case import Material, load
 from palate.study.checks.base import OURS, Case, Check, ExampleText, Finding, PairText
 from palate.study.checks.table import CHECKS
-from palate.study.checks.words import normalised, percent
+from palate.study.checks.words import normalised, percent, plural
 from palate.study.history import RunHistory, read_history
 from palate.study.near_miss import Place, places
 from palate.train.defaults import HELDOUT_SHARE
@@ -200,11 +200,6 @@ def _line(case: Case, found: Sequence[Finding]) -> Note:
 
 
 # ---- in words
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 pair`, `480 pairs`, `10,000 pairs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def verdict(report: Report) -> tuple[str, str, str]:

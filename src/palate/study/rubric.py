@@ -13,8 +13,7 @@ from typing import Any, Final, Literal
 
 from palate.data.judged import Judgement
 from palate.study.beside import Beside, in_words
-from palate.study.checks.words import percent, words
-from palate.study.tally import plural
+from palate.study.checks.words import percent, plural, words
 from palate.study.taste import Taste, own_words
 
 Kind = Literal["contains", "not_contains", "regex", "numbers_in_prompt", "at_most_words", "judge"]

@@ -4,11 +4,8 @@ from palate.config import DrawOptions, PromptOptions
 from palate.data.rows import Message, Text
 from palate.engine.sample import SampleSettings
 from palate.engine.sample import sample as draw
-from palate.study.sampling import sample
 from palate.study.source import open_source
 from palate.train.events import Listener
-
-__all__ = ["Chat", "sample"]
 
 
 class Chat:

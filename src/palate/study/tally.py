@@ -11,15 +11,14 @@ from math import ceil, sqrt
 from statistics import NormalDist
 from typing import Any, Final, Literal
 
-from palate.data.judged import Answer, Judgement, Mode, Side
+from palate.data.judged import SECOND_LOOKS, Answer, Judgement, Mode, Side
 from palate.stats import Interval, share
 from palate.study import orders
 from palate.study.checks.reasks import FEWEST, ceilings
-from palate.study.checks.words import percent
+from palate.study.checks.words import listed, percent, plural
 
 CAP_MS: Final = 120_000  # a longer pause is no judging
 SEEN_SIDES: Final[frozenset[Mode]] = frozenset({"pair", "rank", "audit", "resolve", "recheck"})
-LOOKED_AGAIN: Final[frozenset[Mode]] = frozenset({"resolve", "recheck"})
 WIN_RATES: Final = (0.55, 0.60, 0.65, 0.70)
 POWER: Final = 0.80
 TOP: Final = 5
@@ -109,31 +108,22 @@ def tally(judgements: Sequence[Judgement]) -> Tally:
 
 
 def settled(judgements: Sequence[Judgement]) -> list[Judgement]:
-    """The verdicts that count, in order: no skips, re-asks or audits.
+    """The verdicts that count, in order: no skips, re-asks or audits.  The export holds these.
 
     Of several on the same two answers the last one counts, a second look above all; those of a file
-    stand as they are.  As the export settles them, but for what one judge's word does to another's.
+    stand as they are.  Several judges' verdicts are settled each by itself.
     """
     said = [each for each in judgements if each.verdict != "skip"]
-    second = {_couple(each): each for each in said if _second(each)}
+    second = {_couple(each): each for each in said if each.of.mode in SECOND_LOOKS}
     kept: dict[object, Judgement] = {}
     for each in said:
         key = _couple(each)
         if key in second:
             kept[key] = second[key]
-        elif each.of.mode != "audit" and not is_reask(each):
+        elif each.of.mode != "audit" and not each.of.is_reask:
             kept[each.id if each.of.mode == "import" else key] = each
     place = {each.id: number for number, each in enumerate(judgements)}
     return sorted(kept.values(), key=lambda each: place[each.id])
-
-
-def is_reask(judgement: Judgement) -> bool:
-    """Whether it only measures: the same two answers shown once more, unmarked."""
-    return judgement.of.again is not None and not _second(judgement)
-
-
-def _second(judgement: Judgement) -> bool:
-    return judgement.of.mode in LOOKED_AGAIN
 
 
 def _couple(judgement: Judgement) -> tuple[str, frozenset[str]]:
@@ -145,7 +135,7 @@ def reasks(judgements: Sequence[Judgement]) -> list[Reask]:
     known = {each.of.id: each for each in judgements}
     found = []
     for each in judgements:
-        first = known.get(each.of.again or "") if is_reask(each) else None
+        first = known.get(each.of.again or "") if each.of.is_reask else None
         if first is None or first.of.judge != each.of.judge or first.of.couple != each.of.couple:
             continue
         if "skip" not in (first.verdict, each.verdict):
@@ -158,7 +148,7 @@ def by_tag(judgements: Sequence[Judgement]) -> dict[str, int]:
 
     Tags of a tie, or of two bad answers, are no reason for a choice.
     """
-    chosen = [each for each in judgements if each.chosen is not None and not is_reask(each)]
+    chosen = [each for each in judgements if each.chosen is not None and not each.of.is_reask]
     counts = Counter(tag for each in chosen for tag in set(each.tags))
     return dict(sorted(counts.items(), key=lambda each: (-each[1], each[0])))
 
@@ -313,16 +303,6 @@ def _enough(found: Tally) -> str:
     if missing <= 0:
         return f"{now}: enough for a 10-point win (60%, 80% power)."
     return f"{now}; a 10-point win (60%, 80% power) needs {enough}, {missing} more."
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 pair`, `2 pairs`; `more` stays as it is."""
-    return f"{count:,} {noun}" + ("" if count == 1 or noun == "more" else "s")
-
-
-def listed(parts: Sequence[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
 
 
 def _with(rate: Interval) -> str:

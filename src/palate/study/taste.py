@@ -12,8 +12,8 @@ from typing import Final, Literal
 from palate.data.judged import JudgeKind, Judgement
 from palate.study import orders
 from palate.study.beside import Beside, beside
-from palate.study.checks.words import normalised
-from palate.study.tally import SAYS, Tally, Who, agreed, listed, plural, reasks, settled, tally
+from palate.study.checks.words import listed, normalised, plural
+from palate.study.tally import SAYS, Tally, Who, agreed, reasks, settled, tally
 
 EXAMPLES: Final = 2
 NAMED: Final = 3

@@ -10,6 +10,7 @@ from typing import Any
 
 from palate.config import SampleConfig, TeachOptions
 from palate.data.judged import Answer, AskedPrompt, Judgement
+from palate.judge.arrivals import made_by
 from palate.judge.store import Pick, Store
 from palate.judge.values import prompt_of
 from palate.teach import folder
@@ -18,7 +19,6 @@ from palate.teach.voices import Mode, Task, Voice, verdicts
 from palate.train.events import Listener
 
 Rows = Sequence[Mapping[str, Any]]
-_MADE = ("seed", "index", "model", "temperature", "logp", "tokens", "draw")
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Desk:
     def stored(self, row: Mapping[str, Any]) -> tuple[AskedPrompt, Answer]:
         """A drawn text in the store, and its prompt."""
         asked = self.store.add_prompt(text_of(row["prompt"]))
-        made = {name: row[name] for name in _MADE if row.get(name) is not None}
+        made = made_by(row)
         return asked, self.store.add_answer(asked.id, row["completion"], "sample", made=made)
 
     def ask(self, title: str, mode: Mode, picks: Sequence[Pick]) -> bool:

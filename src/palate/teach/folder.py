@@ -17,26 +17,24 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Final, Self
 
 from palate import __version__
 from palate.errors import CheckpointError, UsageError
 from palate.runs import atomic
-from palate.runs.lock import LOCK, take_lock
+from palate.runs.lock import LOCK, Held, take_lock
 
 RECORD: Final = "teach.json"
 SCHEMA: Final = 1
 Rows = Iterable[Mapping[str, Any]]
 
 
-class Folder:
+class Folder(Held):
     """A teaching that this process holds: `with Folder.open(...) as folder`."""
 
     def __init__(self, path: Path, record: dict[str, Any], lock: int) -> None:
-        self.path = path
+        super().__init__(path, lock)
         self.record = record
-        self._lock: int | None = lock
 
     @classmethod
     def open(cls, path: Path, frozen: Mapping[str, Any]) -> Self:
@@ -84,23 +82,6 @@ class Folder:
         with atomic.disk_errors(path):
             atomic.make_folder(path)
         return path
-
-    def close(self) -> None:
-        """Let go of the lock."""
-        if self._lock is not None:
-            os.close(self._lock)
-        self._lock = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 def read(path: Path) -> dict[str, Any]:

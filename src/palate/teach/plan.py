@@ -6,13 +6,12 @@ is random in any case: a policy that is its own reference is certain of nothing.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
 
 from palate.data.judged import Answer, AskedPrompt
-from palate.judge.pick import Candidate, Selection, couples, plan
-from palate.judge.store import Pick, Store
+from palate.judge import pick
+from palate.judge.pick import Candidate, couples
+from palate.judge.store import Store
 from palate.train.events import Listener
 
 Drawn = Mapping[str, tuple[AskedPrompt, list[Answer]]]
@@ -27,32 +26,17 @@ def candidates(store: Store, judge: str, found: Drawn) -> Iterator[Candidate]:
                 yield each
 
 
-def informed(found: Drawn, these: Iterable[Candidate], model: str, listen: Listener) -> list[Any]:
-    """The candidates with the policy's figures; without those that it cannot read whole."""
+def informed(
+    found: Drawn, these: Sequence[Candidate], model: str, listen: Listener
+) -> list[Candidate]:
+    """Train candidates with the policy's figures, without those that it cannot read whole; held-out
+    ones as they are."""
     from palate.study.informative import inform
 
     asked = [entry for entry in found.values() if entry[0].split == "train"]
-    figures = inform(model, asked, listen)
-    known: list[Candidate] = []
-    for each in these:
-        figure = figures.get(each.prompt)
-        if each.split == "heldout":
-            known.append(each)
-        elif figure and {each.one, each.other} <= figure.rewards.keys():
-            certainty = figure.certainty(each.one, each.other)
-            known.append(replace(each, entropy=figure.entropy, certainty=certainty))
-    return known
-
-
-def choose(
-    these: Iterable[Candidate], before: Mapping[str, int], *, how: Selection, count: int, seed: int
-) -> list[Pick]:
-    """The round's pairs, in the order in which they are judged."""
-    picks = plan(list(these), how=how, count=count, seed=seed, judged=before)
-    return [
-        Pick(each.one, each.other, "active" if each.selector == "active" else "random", each.score)
-        for each in picks
-    ]
+    train = (each for each in these if each.split == "train")
+    held = (each for each in these if each.split == "heldout")
+    return [*pick.informed(train, inform(model, asked, listen)), *held]
 
 
 def judged_before(store: Store, judge: str) -> Counter[str]:

@@ -16,7 +16,7 @@ from typing import Any
 from palate.config import DpoConfig
 from palate.data.judged import Answer, AskedPrompt
 from palate.errors import UsageError
-from palate.judge import departures
+from palate.judge import departures, pick
 from palate.judge.store import Pick
 from palate.judge.values import prompt_of
 from palate.objectives import build
@@ -76,12 +76,12 @@ class Round:
         active = options.pick == "active" and self.number > 1
         if active:
             these = plan.informed(found, these, self.policy, desk.listen)
-        picks = plan.choose(
+        picks = pick.plan(
             these,
-            plan.judged_before(desk.store, desk.voice.name),
             how="active" if active else "random",
             count=options.judgements,
             seed=desk.seed("pick", self.number),
+            judged=plan.judged_before(desk.store, desk.voice.name),
         )
         if not picks:
             raise UsageError(

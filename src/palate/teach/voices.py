@@ -93,11 +93,6 @@ def verdicts(store: Store, judge: str, picks: Sequence[Pick]) -> dict[frozenset[
     found = {
         each.of.couple: each
         for each in store.standing(judge)
-        if each.of.couple in wanted and each.verdict != "skip" and _counts(each)
+        if each.of.couple in wanted and each.verdict != "skip" and not each.of.is_reask
     }
     return found
-
-
-def _counts(each: Judgement) -> bool:
-    """A re-ask measures the judge; a second look at a verdict replaces it."""
-    return each.of.again is None or each.of.mode in ("resolve", "recheck")

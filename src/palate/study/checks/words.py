@@ -1,8 +1,12 @@
-"""Text to words, for every check alike: lower case, letters and digits, one CJK sign each."""
+"""Text to words, for every check alike, and figures and lists as words.
+
+A word is lower case, of letters and digits; a CJK sign is one each.
+"""
 
 import re
 import sys
 import unicodedata
+from collections.abc import Sequence
 from functools import lru_cache
 
 _WORD = re.compile(
@@ -31,3 +35,13 @@ def normalised(text: str) -> str:
 def percent(value: float) -> str:
     """`74%`; small shares keep a digit: `0.5%`."""
     return f"{value:.1%}" if 0 < value < 0.0995 else f"{value:.0%}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 pair`, `480 pairs`, `10,000 pairs`; `more` stays as it is."""
+    return f"{count:,} {noun}{'' if count == 1 or noun == 'more' else 's'}"
+
+
+def listed(parts: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join(filter(None, (", ".join(parts[:-1]), *parts[-1:])))
