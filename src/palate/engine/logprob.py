@@ -64,6 +64,21 @@ def logits_statistics(logits_KV: Tensor) -> Statistics:
     return Statistics(probs_KV.square().sum(-1), entropy_K, top.indices, top.values)
 
 
+@torch.no_grad()
+def divergence(
+    hidden_KD: Tensor, head: Head | None, other_KD: Tensor, other_head: Head | None
+) -> Tensor:
+    """KL(p || q) in nats over the whole vocabulary at each scored token (K,), chunk by chunk.
+
+    `p` is of `hidden_KD` and `head`, `q` of the other two; without a head the states are logits.
+    Infinite where q excludes a token that p does not.  In fp32 (fp64 for fp64 input).
+    """
+    size = _chunk(hidden_KD.T if head is None else head.weight_VD, hidden_KD)
+    pairs = zip(hidden_KD.split(size), other_KD.split(size), strict=True)
+    parts = [_divergence(_normal(p_CD, head), _normal(q_CD, other_head)) for p_CD, q_CD in pairs]
+    return torch.cat(parts) if parts else hidden_KD.new_zeros(0)
+
+
 def logits_logprob(logits_KV: Tensor, target_K: Tensor) -> Tensor:
     """The same from a model's own logits: the last fallback."""
     logits_KV = logits_KV.to(_wide(logits_KV.dtype))
@@ -91,6 +106,18 @@ def _logits(hidden_CD: Tensor, head: Head) -> Tensor:
     if head.softcap is not None:
         logits_CV.div_(head.softcap).tanh_().mul_(head.softcap)
     return logits_CV
+
+
+def _normal(hidden_CD: Tensor, head: Head | None) -> Tensor:
+    """Log-probs of the whole vocabulary (C,V)."""
+    logits_CV = hidden_CD if head is None else _logits(hidden_CD, head)
+    return torch.log_softmax(logits_CV.to(_wide(logits_CV.dtype)), -1)
+
+
+def _divergence(p_CV: Tensor, q_CV: Tensor) -> Tensor:
+    """KL (C,) of log-probs; a token that p excludes counts nothing, whatever q says of it."""
+    terms_CV = p_CV.exp() * (p_CV - q_CV)
+    return terms_CV.masked_fill_(p_CV == -torch.inf, 0.0).sum(-1)
 
 
 def _softmax_(logits_CV: Tensor, target_C: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ missing tokenizer or one with ids past the embedding, an adapter of another base
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from logging import CRITICAL
@@ -98,7 +98,14 @@ def load(
     chosen, reason = decide_dtype(dtype, where)
     place = locate(source, trust_remote_code=trust_remote_code)
     with quiet():
-        model, notes = _model(place, source, chosen, trust_remote_code=trust_remote_code)
+        model, notes = read_weights(
+            place,
+            source,
+            chosen,
+            factory=AutoModelForCausalLM,
+            check=_speaks,
+            trust_remote_code=trust_remote_code,
+        )
         inner: nn.Module = model if place.adapter is None else _with_adapter(model, place, source)
         tokenizer = read_tokenizer(place, source, trust_remote_code=trust_remote_code)
     notes += _check_ids(tokenizer, model, source)
@@ -144,13 +151,22 @@ def quiet() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def _model(
-    place: Place, source: str, dtype: torch.dtype, *, trust_remote_code: bool
+def read_weights(
+    place: Place,
+    source: str,
+    dtype: torch.dtype,
+    *,
+    factory: Any,
+    check: Callable[[Any, str], None],
+    trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, tuple[str, ...]]:
-    """The base model, every weight of it from the file."""
-    factory: Any = AutoModelForCausalLM
+    """The base model as the class `factory`, every weight of it from the file.
+
+    `check` is handed the config and the source, and may raise ModelError.
+    """
     try:
         config = AutoConfig.from_pretrained(place.base, trust_remote_code=trust_remote_code)
+        check(config, source)
         _refuse_quantised(config, source)
         model, report = factory.from_pretrained(
             place.base,
@@ -182,9 +198,19 @@ def _unreadable(place: Place, source: str, error: Exception) -> ModelError:
             hint="Use a model whose architecture transformers knows.",
         )
     return ModelError(
-        f"{source} cannot be loaded as a causal language model ({files}): {said}",
+        f"{source} cannot be loaded ({files}): {said}",
         hint="Check that config.json and the weights belong together and are whole.",
     )
+
+
+def _speaks(config: Any, source: str) -> None:
+    """A reward model has no head over the vocabulary; with tied embeddings none would be missed."""
+    names = config.architectures or []
+    if any(name.endswith("ForSequenceClassification") for name in names):
+        raise ModelError(
+            f"{source} is a reward model ({names[0]}): it gives answers a number and writes none.",
+            hint="Name the model that it was trained from. To be paid by it: palate ppo --reward.",
+        )
 
 
 def _refuse_quantised(config: Any, source: str) -> None:

@@ -95,6 +95,31 @@ class Policy(nn.Module):
             states_KD = None if hidden_TD is None else hidden_TD[source_K]
         return Output(per_sequence(logps_K, row), logps_K, row, extra, states_KD)
 
+    def ends(self, row: Row) -> Tensor:
+        """The last hidden state, after the final norm, at the last token of each sequence (S,D).
+
+        In the order of `logps_S`, gradient attached: what a reward model reads.
+        """
+        row = row if self.plan.shared else row.unshared()
+        last_S = self._tensor(np.array([path[-1] for path in row.paths]))
+        if self.plan.chunked:
+            return self._hidden(row)[last_S]
+        hidden_TD = self._logits(row, with_states=True)[1]
+        assert hidden_TD is not None
+        return hidden_TD[last_S]
+
+    def predictions(self, row: Row) -> tuple[Tensor, Head | None]:
+        """What the distribution over each scored token is read from: states (K,D) and their head.
+
+        Under a plan with full logits these (K,V) themselves, and no head.  A row that is not
+        `unshared` keeps its K only under a plan that shares.
+        """
+        row = row if self.plan.shared else row.unshared()
+        source_K = self._tensor(row.source_K)
+        if self.plan.chunked:
+            return self._hidden(row)[source_K], self.head()
+        return self._logits(row, with_states=False)[0][source_K], None
+
     def head(self) -> Head:
         """The projection, with the logit scale, soft-cap and bias that this family applies."""
         config, layer = self.core.config, self.core.get_output_embeddings()

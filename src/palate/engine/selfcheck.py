@@ -39,7 +39,7 @@ def plan_for(model: nn.Module, items: Sequence[Item]) -> Plan:
     reasons: list[str] = []
     for shared, chunked in ((True, True), (False, True), (False, False)):
         plan = Plan(shared, chunked, tuple(reasons))
-        fault = _structure(Policy(model).core.config, plan) or _real(model, few, plan)
+        fault = structure_fault(Policy(model).core.config, plan) or _real(model, few, plan)
         if fault is None:
             return plan
         part = (
@@ -49,7 +49,7 @@ def plan_for(model: nn.Module, items: Sequence[Item]) -> Plan:
     return Plan(False, False, tuple(reasons))
 
 
-def _structure(config: PretrainedConfig, plan: Plan) -> str | None:
+def structure_fault(config: PretrainedConfig, plan: Plan) -> str | None:
     """Why the plan is not exact on a shrunken copy of this architecture, or None."""
     kinds = _rope_kinds(config) & ROW_LENGTH_ROTARY
     if plan.shared and kinds:
