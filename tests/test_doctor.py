@@ -375,9 +375,9 @@ def test_dpo_prints_one_line_and_a_resume_none(tmp_path: Path) -> None:
 
 def test_sft_says_that_there_is_nothing_to_mend(tmp_path: Path) -> None:
     config = sft_config(tmp_path)
-    note = study.glance(config, "sft")
-    assert note is not None and not note.warning
-    assert note.text.startswith("doctor: no warning in the 6 examples of e.jsonl")
+    seen = study.glance(config, "sft")
+    assert seen is not None and not seen.note.warning and not seen.overridden
+    assert seen.note.text.startswith("doctor: no warning in the 6 examples of e.jsonl")
 
 
 def test_what_cannot_be_read_is_left_to_the_stage(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from palate.data.rows import Example, Message, Origin, Pair
-from palate.data.split import prompt_key, split
+from palate.data.split import HALVED, halves, prompt_key, split
 from palate.errors import UsageError
 
 PROMPTS = st.lists(st.sampled_from(["a", "b", "c", "d", "é", "a ", "f\n", "g"]), max_size=40)
@@ -82,3 +82,20 @@ def test_what_is_one_prompt() -> None:
 def test_a_share_that_is_none(share: float) -> None:
     with pytest.raises(UsageError, match=r"is not in \[0, 1\)"):
         split(rows(["a", "b"]), share=share, seed=0)
+
+
+@given(prompts=st.lists(st.integers(0, 60).map(str), max_size=80), seed=st.integers(0, 9))
+def test_one_half_chooses_and_the_other_reports(prompts: list[str], seed: int) -> None:
+    given_rows = rows(prompts)
+    choose, report = halves(given_rows, seed=seed)
+    assert sorted(choose + report, key=lambda row: row.origin.line) == given_rows
+    assert not {prompt_key(row) for row in choose} & {prompt_key(row) for row in report}
+    count = len(set(prompts))
+    told_apart = len({prompt_key(row) for row in report})
+    assert told_apart == (count - count // 2 if count >= HALVED else 0)
+
+
+def test_the_halves_are_not_a_matter_of_order() -> None:
+    given_rows = rows([str(n) for n in range(50)])
+    assert set(halves(given_rows[::-1], seed=3)[0]) == set(halves(given_rows, seed=3)[0])
+    assert halves(given_rows, seed=3)[0] != halves(given_rows, seed=4)[0]

@@ -12,6 +12,7 @@ from typing import TypeVar
 from palate.data.rows import Conversation, Example, Pair, Ranking, Text
 from palate.errors import UsageError
 
+HALVED = 20
 Row = TypeVar("Row", Example, Pair, Ranking)
 
 
@@ -27,6 +28,22 @@ def split(
     held = set(ranked[:count])
     train = tuple(row for row, key in zip(rows, keys) if key not in held)
     return train, tuple(row for row, key in zip(rows, keys) if key in held)
+
+
+def halves(rows: Sequence[Row], *, seed: int) -> tuple[tuple[Row, ...], tuple[Row, ...]]:
+    """Held-out rows that may choose between weights, and those that may then report on them.
+
+    By prompt.  Below `HALVED` prompts there is nothing to divide: all of them choose, none reports.
+    """
+    keys = [prompt_key(row) for row in rows]
+    ranked = sorted(set(keys), key=lambda key: _rank(key, f"halves {seed}"))
+    if len(ranked) < HALVED:
+        return tuple(rows), ()
+    first = set(ranked[: len(ranked) // 2])
+    return (
+        tuple(row for row, key in zip(rows, keys) if key in first),
+        tuple(row for row, key in zip(rows, keys) if key not in first),
+    )
 
 
 def prompt_key(row: Example | Pair | Ranking) -> str:
@@ -56,5 +73,5 @@ def _key(text: Text) -> str:
     return json.dumps([[m.role, m.content.strip()] for m in text])
 
 
-def _rank(key: str, seed: int) -> bytes:
+def _rank(key: str, seed: int | str) -> bytes:
     return hashlib.sha256(f"{seed}\n{key}".encode()).digest()

@@ -37,7 +37,8 @@ OF_MODEL = (
     "truncate",
     "drop_long",
 )
-ORDER: Final = ("error", "warning", "info", "too few", "ok")
+BAD: Final = ("error", "warning")
+ORDER: Final = (*BAD, "info", "too few", "ok")
 SOUND: Final = "well formed rows"
 _POWER = 1.959963984540054 + 0.8416212335729143  # two-sided 5%, power 80%
 
@@ -166,7 +167,15 @@ def _plain(value: float) -> str:
 # ---- one line before a run
 
 
-def glance(config: TrainConfig, kind: Kind, checks: Sequence[Check] = CHECKS) -> Note | None:
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """One line before training, and the findings that training goes on in spite of."""
+
+    note: Note
+    overridden: tuple[str, ...] = ()
+
+
+def glance(config: TrainConfig, kind: Kind, checks: Sequence[Check] = CHECKS) -> Glance | None:
     """What the text tier says of a run's data, in one line; None for a run that has begun.
 
     None too for what cannot be read: the stage itself says so.
@@ -180,12 +189,14 @@ def glance(config: TrainConfig, kind: Kind, checks: Sequence[Check] = CHECKS) ->
         return None
     if material.problems:
         return None
-    return _line(material.case, examine(material.case, [each for each in checks if not each.tier]))
+    found = examine(material.case, [each for each in checks if not each.tier])
+    bad = tuple(f"{each.check}: {each.message}" for each in found if each.severity in BAD)
+    return Glance(_line(material.case, found), bad)
 
 
 def _line(case: Case, found: Sequence[Finding]) -> Note:
     name = PurePath(case.path).name or case.path
-    bad = [each for each in found if each.severity in ("error", "warning")]
+    bad = [each for each in found if each.severity in BAD]
     if not bad:
         few = sum(each.severity == "too few" for each in found)
         tail = f", too few to tell for {plural(few, 'check')}" if few else ""

@@ -20,7 +20,7 @@ from palate.judge import departures, pick
 from palate.judge.store import Pick
 from palate.judge.values import prompt_of
 from palate.objectives import build
-from palate.study.doctor import glance
+from palate.study.doctor import Glance, glance
 from palate.teach import plan
 from palate.teach.compare import compare
 from palate.teach.desk import Desk, Rows
@@ -130,10 +130,10 @@ class Round:
         from palate.train.stage import run_stage
 
         config = self._config()
-        note = once(self.path / "doctor.json", lambda: asdict(glance(config, "pairs") or _NOTHING))
-        self._desk.listen(Note(**note))
+        seen = once(self.path / "doctor.json", lambda: asdict(glance(config, "pairs") or _NOTHING))
+        self._desk.listen(Note(**seen["note"]))
         objective = build(config.objective, **config.objective_options)
-        return run_stage(config, objective, self._desk.listen)
+        return run_stage(config, objective, self._desk.listen, overridden=seen["overridden"])
 
     def _config(self) -> DpoConfig:
         options, heldout = self._desk.options, self.path / "heldout.jsonl"
@@ -175,7 +175,7 @@ def _usable(text: str) -> bool:
     return bool(text.strip()) and "\0" not in text
 
 
-_NOTHING = Note("doctor: nothing to say of these pairs")
+_NOTHING = Glance(Note("doctor: nothing to say of these pairs"))
 
 
 def _prompt(row: Any) -> str:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from palate.config import DpoConfig, TrainConfig
+from palate.config import TrainConfig
 
 TOKEN_BUDGET = {"cpu": 640, "cuda": 16384}
 LORA_RANK = 16
@@ -46,6 +46,26 @@ DPO = Stage(
     epochs=(1, 4),
     steps=80,
 )
+
+REWARD = Stage(
+    lr_at_1b=1e-5,
+    lora_factor=10,
+    lora_most=1e-3,
+    lr_limits=(1e-6, 1e-4),
+    epochs=(1, 4),
+    steps=80,
+)
+
+PPO = Stage(
+    lr_at_1b=3e-6,  # Huang et al. 2024, at 1 to 7 billion parameters
+    lora_factor=20,
+    lora_most=1e-3,
+    lr_limits=(1e-6, 5e-5),
+    epochs=(1, 4),
+    steps=36,
+)
+
+STAGES = {"sft": SFT, "dpo": DPO, "reward": REWARD, "ppo": PPO}
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +118,7 @@ def places(epochs: float, rows: int) -> int:
 
 
 def stage_of(config: TrainConfig) -> Stage:
-    return DPO if isinstance(config, DpoConfig) else SFT
-
-
-def stage_name(config: TrainConfig) -> str:
-    """`sft` or `dpo`, as the command is called."""
-    return "dpo" if isinstance(config, DpoConfig) else "sft"
+    return STAGES[config.stage]
 
 
 def _batch_size(rows: int) -> int:

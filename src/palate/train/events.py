@@ -49,19 +49,57 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The held-out split after `step`.  Log-prob changes: against the reference, nats per pair."""
+    """The held-out split after `step`.  Log-prob changes: against the reference, nats per pair.
+
+    `choosing_loss`: of the half that chooses between weights, by which `best` is decided.  `score`:
+    what a reward says of a text drawn for each held-out prompt, `kl` how far that text is from the
+    reference (nats); the loss is then minus what is maximised.
+    """
 
     step: int
     loss: float
     items: int
-    best: bool
+    best: bool = False
     accuracy: Interval | None = None
     margin: float | None = None
     chosen_change: float | None = None
     rejected_change: float | None = None
+    choosing_loss: float | None = None
+    score: Interval | None = None
+    kl: float | None = None
 
 
-Event = Note | Working | Step | Evaluation
+@dataclass(frozen=True, slots=True)
+class Round:
+    """One step of an online method: texts drawn, scored, and learnt from.
+
+    Means per text: `score` as the reward gave it, `reward` in the starting model's spreads with
+    the KL penalty taken off, `kl` sampled (nats), `length` in tokens, `ended` a share.  `entropy`
+    in nats per token; `explained` is the share of the returns' variance that the value head
+    foresaw.
+    """
+
+    step: int
+    total: int
+    score: float
+    reward: float
+    kl: float
+    kl_coefficient: float
+    policy_loss: float
+    value_loss: float | None
+    explained: float | None
+    clip_fraction: float
+    advantage_std: float
+    entropy: float
+    length: float
+    ended: float
+    lr: float
+    grad_norm: float
+    items_per_second: float
+    seconds_left: float
+
+
+Event = Note | Working | Step | Round | Evaluation
 Listener = Callable[[Event], None]
 
 

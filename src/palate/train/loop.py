@@ -5,9 +5,8 @@ bit for bit: the order is a function of the step; the checkpoint holds state and
 """
 
 import math
-import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -15,35 +14,42 @@ from torch import Tensor
 
 from palate.config import TrainConfig
 from palate.engine.policy import Policy
-from palate.errors import CheckpointError, Interrupted, MemoryLimitError, NumericsError
+from palate.engine.value import Model
+from palate.errors import Interrupted, MemoryLimitError, NumericsError
 from palate.objectives import Objective
-from palate.runs import atomic, checkpoint
+from palate.runs import checkpoint
+from palate.runs.cost import Meter
 from palate.runs.folder import Run
 from palate.runs.signals import Stop
-from palate.stats import Interval
+from palate.train import best
+from palate.train.clock import Clock
 from palate.train.defaults import Settings, places
 from palate.train.events import Evaluation, Listener, Note, Step
 from palate.train.history import History
-from palate.train.measure import evaluation, ranking
+from palate.train.measure import Heldout, evaluation, ranking
 from palate.train.optimise import Optimiser, learning_rate
 from palate.train.order import Order
 from palate.train.step import Batch, Result, accumulate
-
-BEST = "best"
-BEST_WEIGHTS = "weights.safetensors"
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
     """What one stage learns from, and how."""
 
-    policy: Policy
+    model: Model
     objective: Objective
     train: Batch
     heldout: Batch | None
     config: TrainConfig
     settings: Settings
     digest: str
+    choosing: tuple[int, ...] = ()  # held-out items by whose loss the weights are chosen
+
+    @property
+    def policy(self) -> Policy:
+        """The model of an objective over log-probs."""
+        assert isinstance(self.model, Policy)
+        return self.model
 
 
 class _StopNow(Exception):
@@ -64,6 +70,7 @@ class Loop:
         groups = [item.group for item in task.train.items]
         self.order = Order(groups, digest=task.digest, seed=task.config.seed)
         self.history = History(run.path, task.train, task.objective)
+        self.meter = Meter(run)
         self.step = 0
         self.best_step = 0
         self.best_loss = math.inf
@@ -78,7 +85,7 @@ class Loop:
             torch.manual_seed(self.task.config.seed)
             self._record({"step": 0})
             self._save()
-        clock = _Clock(self.step)
+        clock = Clock(self.step)
         while self.step < self.task.settings.steps:
             row = self._one_step(clock)
             self.step += 1
@@ -91,7 +98,7 @@ class Loop:
     def _last(self) -> bool:
         return self.step == self.task.settings.steps
 
-    def _one_step(self, clock: "_Clock") -> dict[str, Any]:
+    def _one_step(self, clock: Clock) -> dict[str, Any]:
         """One optimiser step; gives its row of the metrics."""
         index, lr, random = self._index(), self._rate(), self._random()
         batch = self.task.train.subset(index)
@@ -140,12 +147,12 @@ class Loop:
                 raise _StopNow
 
         check()
-        policy, budget = self.task.policy, self.task.settings.token_budget
-        policy.train()  # adapter dropout and gradient checkpointing work in this mode alone
+        model, budget = self.task.model, self.task.settings.token_budget
+        model.train()  # adapter dropout and gradient checkpointing work in this mode alone
         try:
-            return accumulate(policy, batch, self.task.objective, budget, check)
+            return accumulate(model, batch, self.task.objective, budget, check)
         finally:
-            policy.eval()
+            model.eval()
 
     def _index(self) -> list[int]:
         """Which rows the next step takes."""
@@ -169,18 +176,19 @@ class Loop:
         due = self.step == 0 or self._last or self.step % settings.eval_every == 0
         if due and heldout is not None:
             event = evaluation(
-                self.task.policy,
-                heldout,
+                self.task.model,
+                Heldout(heldout, self.task.choosing),
                 self.task.objective,
                 budget=settings.token_budget,
                 step=self.step,
-                best=self.best_loss,
             )
+            chooses = event.loss if event.choosing_loss is None else event.choosing_loss
+            event = replace(event, best=chooses < self.best_loss)
             if event.best:
-                self.best_loss = event.loss
+                self.best_loss = chooses
             if event.best or self.task.config.final == "last":
                 self.best_step = self.step
-                self._keep_best(event)
+                best.keep(self.run, self.optimiser.weights(), event)
             self.listen(event)
             row = row | {"heldout": asdict(event)}
         self.run.metrics.append(row)
@@ -199,6 +207,7 @@ class Loop:
         }
         filled = {name: group for name, group in groups.items() if group}
         checkpoint.save(self.run.path, self.step, filled, state, keep=self.task.config.keep)
+        self.meter.write()
 
     def _resume(self) -> bool:
         """Take up the newest intact checkpoint; False if there is none."""
@@ -215,14 +224,14 @@ class Loop:
         self.run.metrics.rewind(found.step)
         self.history.begin(found.step)
         self.step, self.best_step = found.step, found.state["best_step"]
-        best = found.state["best_loss"]
-        self.best_loss = math.inf if best is None else best
+        loss = found.state["best_loss"]
+        self.best_loss = math.inf if loss is None else loss
         self.listen(Note(f"continuing after step {self.step} of {self.task.settings.steps}"))
         return True
 
     def _random(self) -> dict[str, Tensor]:
         """The state of the generators that a step may draw from."""
-        on_cuda = self.task.policy.device.type == "cuda"
+        on_cuda = self.task.model.device.type == "cuda"
         cuda = {"cuda": torch.cuda.get_rng_state()} if on_cuda else {}
         return {"cpu": torch.get_rng_state(), **cuda}
 
@@ -239,53 +248,14 @@ class Loop:
             if batch is not None and batch.reference_IN is not None
         }
 
-    def _keep_best(self, event: Evaluation) -> None:
-        """Write the weights that may become final beside the checkpoints, whole or not at all."""
-        weights = self.optimiser.weights()
-        atomic.commit_folder(
-            self.run.path / BEST,
-            lambda temp: checkpoint.write_tensors(temp / BEST_WEIGHTS, weights),
-            replace=True,
-            note={"evaluation": asdict(event)},
-            need=sum(w.numel() * w.element_size() for w in weights.values()),
-        )
-
     def _take_best(self) -> Evaluation | None:
         """Put the weights of the best held-out step, or of the last one, into the model."""
         if self.task.heldout is None:
             self.best_step = self.step
             return None
-        try:
-            found = dict(atomic.read_folder(self.run.path / BEST).note["evaluation"])
-        except atomic.Damaged as why:
-            raise CheckpointError(
-                f"{self.run.path / BEST}, the weights of step {self.best_step}: {why.message}.",
-                hint="Restore it, or start again with another --out.",
-            ) from why
-        assert found["step"] == self.best_step, "the best weights are those of another step"
-        self.optimiser.load_weights(checkpoint.read_tensors(self.run.path / BEST / BEST_WEIGHTS))
-        if found["accuracy"] is not None:
-            found["accuracy"] = Interval(**found["accuracy"])
-        return Evaluation(**found)
-
-
-class _Clock:
-    """Seconds a step, over the last twenty, and seconds left."""
-
-    def __init__(self, step: int) -> None:
-        self.step = step
-        self.times = [time.monotonic()]
-        self.seconds_left = math.inf
-
-    def tick(self, steps: int) -> None:
-        self.step += 1
-        self.times = [*self.times[-20:], time.monotonic()]
-        self.seconds_left = (steps - self.step) * self.seconds_per_step
-
-    @property
-    def seconds_per_step(self) -> float:
-        spent = self.times[-1] - self.times[0]
-        return max(spent, 1e-9) / max(1, len(self.times) - 1)
+        weights, found = best.take(self.run, self.best_step)
+        self.optimiser.load_weights(weights)
+        return found
 
 
 def stored_references(run: Run) -> dict[str, Tensor] | None:

@@ -1,11 +1,12 @@
 """What a step and the held-out split say: losses, margins, regimes, accuracy with its interval."""
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
-from palate.engine.policy import Policy
+from palate.engine.value import Model
 from palate.errors import NumericsError
 from palate.objectives import Objective, weight_limits
 from palate.stats import share
@@ -13,6 +14,14 @@ from palate.train.events import Evaluation, Regimes
 from palate.train.step import Batch, Result, evaluate
 
 LEARNT, WRONG = 0.1, 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Heldout:
+    """The held-out split, and the places in it of the rows by whose loss weights are chosen."""
+
+    batch: Batch
+    choosing: tuple[int, ...] = ()
 
 
 def ranking(objective: Objective, result: Result) -> dict[str, Any]:
@@ -37,10 +46,10 @@ def push_share(objective: Objective, result: Result) -> Tensor | None:
 
 
 def evaluation(
-    policy: Policy, heldout: Batch, objective: Objective, *, budget: int, step: int, best: float
+    model: Model, heldout: Heldout, objective: Objective, *, budget: int, step: int
 ) -> Evaluation:
     """The held-out split under the weights as they are.  Raises NumericsError if not finite."""
-    result = evaluate(policy, heldout, objective, budget)
+    result = evaluate(model, heldout.batch, objective, budget)
     if not math.isfinite(result.loss):
         raise NumericsError(f"the held-out loss after step {step} is not finite.")
     pairs: dict[str, Any] = {}
@@ -51,4 +60,15 @@ def evaluation(
         if objective.uses_reference:
             chosen, rejected = result.scored.deltas_IN[:, :2].mean(0).tolist()
             pairs |= {"chosen_change": chosen, "rejected_change": rejected}
-    return Evaluation(step, result.loss, len(heldout.items), result.loss < best, **pairs)
+    choosing_loss = _choosing_loss(heldout, objective, result)
+    items = len(heldout.batch.items)
+    return Evaluation(step, result.loss, items, choosing_loss=choosing_loss, **pairs)
+
+
+def _choosing_loss(heldout: Heldout, objective: Objective, result: Result) -> float:
+    """The loss of the rows that choose; of all if none was told apart."""
+    if not heldout.choosing:
+        return result.loss
+    index = list(heldout.choosing)
+    count = heldout.batch.subset(index).count(objective)
+    return float(result.losses_I[index].double().sum()) / count

@@ -3,18 +3,19 @@
 Data is read before the model is loaded, so that a bad row costs a second and not a minute.
 """
 
+import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from palate.config import RowOptions, TrainConfig
+from palate.config import DpoConfig, RowOptions, TrainConfig
 from palate.data.forms import Kind
 from palate.data.render import Renderer, render
-from palate.data.rows import Item
+from palate.data.rows import Item, Origin, Pair
 from palate.data.sources import Dataset, parse_map, read
-from palate.data.split import split
+from palate.data.split import halves, prompt_key, split
 from palate.data.templates import apply_template
 from palate.engine.adapters import (
     Lora,
@@ -34,15 +35,27 @@ MIN_HELDOUT_PROMPTS = 10
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The two splits, as rows, with the digest of all that was read."""
+    """The two splits, as rows, with the digest of all that was read.
+
+    `choosing`: held-out rows by whose loss weights are chosen; the others only report.
+    """
 
     train: tuple[Any, ...]
     heldout: tuple[Any, ...]
     digest: str
+    choosing: frozenset[Origin] = frozenset()
 
 
 def read_rows(config: TrainConfig, kind: Kind, listen: Listener) -> Rows:
-    """Read and split.  Raises DataError with every problem of every file."""
+    """Read, split, and say which held-out rows choose.  Raises DataError as `divided` does."""
+    rows = divided(config, kind, listen)
+    choosing, _ = halves(rows.heldout, seed=config.seed)
+    rows = replace(rows, choosing=frozenset(row.origin for row in choosing))
+    return _by_coin(rows, config, listen)
+
+
+def divided(config: TrainConfig, kind: Kind, listen: Listener) -> Rows:
+    """The two splits as the files say them.  Raises DataError with every problem of every file."""
     found = _read(config.data, kind, config, listen)
     if config.heldout is not None:
         heldout = _read(config.heldout, kind, config, listen)
@@ -54,6 +67,25 @@ def read_rows(config: TrainConfig, kind: Kind, listen: Listener) -> Rows:
     train, heldout_rows = split(found.rows, share=HELDOUT_SHARE, seed=config.seed)
     listen(Note(f"{len(train)} rows to train on, {len(heldout_rows)} held out, split by prompt"))
     return Rows(tuple(train), tuple(heldout_rows), found.digest)
+
+
+def _by_coin(rows: Rows, config: TrainConfig, listen: Listener) -> Rows:
+    """The negative control where it is asked for: each pair swapped or not, whatever it says."""
+    if not (isinstance(config, DpoConfig) and config.random_labels):
+        return rows
+    if not all(isinstance(row, Pair) for row in (*rows.train, *rows.heldout)):
+        raise UsageError(
+            f"--random-labels needs pairs; {config.objective} learns from other rows.",
+            hint="Leave it out, or use an objective over pairs.",
+        )
+    listen(Note("random labels: a coin says which answer counts as chosen", warning=True))
+
+    def tossed(row: Any) -> Any:
+        text = repr((config.seed, prompt_key(row), *sorted(map(repr, (row.chosen, row.rejected)))))
+        return row.swapped() if hashlib.sha256(text.encode()).digest()[0] & 1 else row
+
+    train, heldout = (tuple(map(tossed, part)) for part in (rows.train, rows.heldout))
+    return replace(rows, train=train, heldout=heldout)
 
 
 def render_rows(

@@ -1,39 +1,35 @@
-"""One stage from command to run folder: SFT or DPO, whatever the objective needs.
+"""One stage from command to run folder: SFT, DPO or a reward model, whatever the objective needs.
 
 Refuses to start with a reference that is not the model at step 0, and to continue a run under other
 options, data, base or reference.
 """
 
-import platform
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import peft
 import torch
-import transformers
 from torch import Tensor
 
-from palate.config import NAMED_OPTIONS, TrainConfig, resume_rule
+from palate.config import NAMED_OPTIONS, TrainConfig
 from palate.data.forms import Kind
 from palate.data.rows import Item
-from palate.engine.adapters import save_final, trainable
+from palate.engine.adapters import trainable
 from palate.engine.identity import cache_folder
 from palate.engine.model import Loaded
 from palate.engine.pack import pack
-from palate.engine.policy import Plan, Policy, recompute_activations
+from palate.engine.policy import Policy
 from palate.engine.reference import NOISE, Reference, reference_logps
-from palate.engine.selfcheck import plan_for
+from palate.engine.value import Model
 from palate.errors import Interrupted, NumericsError
 from palate.objectives import Objective
 from palate.runs import atomic
 from palate.runs.folder import Run
 from palate.runs.signals import Stop, stop_on_signals
-from palate.stats import Interval
-from palate.train.defaults import reasons, settings, stage_name
+from palate.train.defaults import reasons, settings
 from palate.train.events import Evaluation, Event, Listener, Note, Working
+from palate.train.learner import Learner, PolicyLearner
 from palate.train.loop import Loop, Task, stored_references
 from palate.train.optimise import Optimiser
 from palate.train.prepare import (
@@ -43,6 +39,14 @@ from palate.train.prepare import (
     render_rows,
     renderer_for,
     use_threads,
+)
+from palate.train.record import (
+    check_writable,
+    evaluation_of,
+    frozen,
+    parameters_of,
+    policy_for,
+    written,
 )
 from palate.train.step import Batch, evaluate
 
@@ -68,88 +72,76 @@ class Finished:
     evaluation: Evaluation | None
 
 
-def run_stage(config: TrainConfig, objective: Objective, listen: Listener) -> Finished:
+def run_stage(
+    config: TrainConfig,
+    objective: Objective,
+    listen: Listener,
+    *,
+    overridden: Sequence[str] = (),
+    learner: Learner | None = None,
+) -> Finished:
     """Train `config.model` on `config.data` under `objective`; continue if the run exists.
 
-    Raises any PalateError; nothing half-written stays behind.
+    `overridden`: what was found wrong with the data and is gone on with, to be written down.
+    `learner`: what is trained, if it is no policy.  Raises any PalateError; nothing half-written
+    stays behind.
     """
-    kind = READ_AS[objective.items]
+    kind, learner = READ_AS[objective.items], learner or PolicyLearner()
     with stop_on_signals() as stop:
         threads = use_threads(config.threads)
-        _check_writable(config.out)
+        check_writable(config.out)
         rows = read_rows(config, kind, listen)
         loaded = load_for_training(config, listen)
+        learner.check(loaded)
         renderer = renderer_for(loaded, config)
         train = render_rows(rows.train, renderer, config, listen)
         heldout = render_rows(rows.heldout, renderer, config, listen, aloud=False)
         if objective.prepare is not None:
             train, heldout = objective.prepare(train), objective.prepare(heldout)
-        frozen = _frozen(config, objective, rows, loaded, threads)
-        with Run.open(config.out, _record(config, objective, loaded), frozen=frozen) as run:
+        unchanged = _frozen(config, objective, rows, loaded, threads)
+        record = _record(config, objective, loaded) | {
+            "rows": {"train": len(train), "heldout": len(heldout)},
+            "overridden": list(overridden),
+        }
+        with Run.open(config.out, record, frozen=unchanged) as run:
             if run.finished:
                 listen(Note(f"{config.out} is finished: nothing to do"))
-                return _finished(run)
-            policy = _policy(config, run, loaded, train, listen)
-            task = _task(config, objective, rows, policy, (train, heldout))
-            for line in reasons(config, task.settings, parameters=_size(loaded), rows=len(train)):
+                return finished(run)
+            model = learner.model(policy_for(config, run, loaded, train, listen))
+            task = _task(config, objective, rows, model, (train, heldout))
+            size = parameters_of(loaded)
+            for line in reasons(config, task.settings, parameters=size, rows=len(train)):
                 listen(Note(line))
             if objective.uses_reference:
                 task = _with_reference(task, run, loaded, _until(stop, listen))
             optimiser = Optimiser(
-                trainable(policy.model), weight_decay=config.weight_decay, clip=config.clip
+                trainable(model.model if isinstance(model, Policy) else model),
+                weight_decay=config.weight_decay,
+                clip=config.clip,
             )
             loop = Loop(task, optimiser, run, stop, listen)
             found = loop.train()
-            _write_final(run, loaded, policy, loop.best_step, found)
-            return _finished(run)
-
-
-def _check_writable(out: Path) -> None:
-    """Fail before any work if the folder cannot be written."""
-    with atomic.disk_errors(out):
-        atomic.make_folder(out.parent)
-
-
-def _policy(
-    config: TrainConfig, run: Run, loaded: Loaded, items: Sequence[Item], listen: Listener
-) -> Policy:
-    """The policy under the plan that this architecture has earned, decided once per run."""
-    stored = run.record.get("plan")
-    if stored is not None:
-        plan = Plan(stored["shared"], stored["chunked"], tuple(stored["reasons"]))
-    else:
-        plan = _decide_plan(config, loaded, items)
-        run.update(
-            plan={"shared": plan.shared, "chunked": plan.chunked, "reasons": list(plan.reasons)}
-        )
-    listen(Note(f"fast path checked against the plain one: {plan}", warning=bool(plan.reasons)))
-    if config.grad_checkpoint:
-        recompute_activations(loaded.core)
-    return Policy(loaded.model, plan).eval()
-
-
-def _decide_plan(config: TrainConfig, loaded: Loaded, items: Sequence[Item]) -> Plan:
-    if config.lora_dropout > 0:
-        return Plan(False, True, ("dropout draws per row, so nothing may be shared",))
-    return plan_for(loaded.model, items)
+            _write_final(run, loaded, learner, task, (loop.best_step, found))
+            return finished(run)
 
 
 def _task(
     config: TrainConfig,
     objective: Objective,
     rows: Rows,
-    policy: Policy,
+    model: Model,
     splits: tuple[list[Item], list[Item]],
 ) -> Task:
     train, heldout = splits
     found = settings(
         config,
-        parameters=sum(p.numel() for p in policy.core.parameters()),
+        parameters=sum(p.numel() for p in model.parameters()),
         rows=len(train),
-        device=policy.device.type,
+        device=model.device.type,
     )
     held = Batch(heldout) if heldout else None
-    return Task(policy, objective, Batch(train), held, config, found, rows.digest)
+    choosing = tuple(i for i, item in enumerate(heldout) if item.origin in rows.choosing)
+    return Task(model, objective, Batch(train), held, config, found, rows.digest, choosing)
 
 
 def _with_reference(task: Task, run: Run, loaded: Loaded, listen: Listener) -> Task:
@@ -260,64 +252,44 @@ def _say_readiness(task: Task, listen: Listener) -> None:
 def _frozen(
     config: TrainConfig, objective: Objective, rows: Rows, loaded: Loaded, threads: int
 ) -> dict[str, Any]:
-    """What a resume must find unchanged."""
-    fields = config.model_dump(mode="json")
-    kept = {n: v for n, v in fields.items() if resume_rule(type(config), n) == "frozen"}
+    """What a resume must find unchanged; options of the objective as they came out."""
+    kept = frozen(config, loaded, digest=rows.digest, threads=threads)
     asked = {name: objective.options.get(name) for name in NAMED_OPTIONS if name in kept}
-    return (
-        kept
-        | asked
-        | {
-            "stage": stage_name(config),
-            "data_digest": rows.digest,
-            "base": loaded.identity,
-            "threads": threads,
-            "torch": torch.__version__,
-        }
-    )
+    return kept | asked
 
 
 def _record(config: TrainConfig, objective: Objective, loaded: Loaded) -> dict[str, Any]:
     """What the run writes down of itself."""
-    parent = Path(config.model)
-    return {
-        "stage": stage_name(config),
-        "objective": {"name": objective.name, "options": dict(objective.options)},
-        "paper": objective.paper,
-        "config": config.model_dump(mode="json"),
-        "base": loaded.base,
-        "base_identity": loaded.identity,
-        "parent": config.model if (parent / "run.json").exists() else None,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "transformers": transformers.__version__,
-            "peft": peft.__version__,
-            "numpy": np.__version__,
-        },
-    }
+    learnt = {"name": objective.name, "options": dict(objective.options)}
+    return written(config, loaded) | {"objective": learnt, "paper": objective.paper}
 
 
 def _write_final(
-    run: Run, loaded: Loaded, policy: Policy, best_step: int, found: Evaluation | None
+    run: Run,
+    loaded: Loaded,
+    learner: Learner,
+    task: Task,
+    best: tuple[int, Evaluation | None],
 ) -> None:
     """Commit `final/` whole, then say in run.json that the run is finished."""
-    policy.restore()
+    best_step, found = best
+    measured = learner.measured(task)
     final = run.path / "final"
     note = {"step": best_step, "stage": run.record["stage"]}
-    atomic.commit_folder(final, lambda temp: save_final(loaded, temp), replace=True, note=note)
+    atomic.commit_folder(
+        final, lambda temp: learner.save(loaded, task, temp), replace=True, note=note
+    )
     fields = None if found is None else asdict(found)
-    run.update(finished=True, best_step=best_step, evaluation=fields)
+    run.update(finished=True, best_step=best_step, evaluation=fields, **measured)
 
 
-def _finished(run: Run) -> Finished:
-    fields = run.record.get("evaluation")
-    if fields is not None:
-        accuracy = fields["accuracy"] and Interval(**fields["accuracy"])
-        fields = Evaluation(**{**fields, "accuracy": accuracy})
-    steps = max((int(row["step"]) for row in run.metrics.rows()), default=0)
-    return Finished(run.path, run.path / "final", int(run.record["best_step"]), steps, fields)
-
-
-def _size(loaded: Loaded) -> int:
-    return sum(p.numel() for p in loaded.core.parameters())
+def finished(run: Run) -> Finished:
+    """A run at its end, as its record tells it."""
+    fields, rows = run.record.get("evaluation"), run.metrics.rows()
+    return Finished(
+        path=run.path,
+        final=run.path / "final",
+        best_step=int(run.record["best_step"]),
+        steps=max((int(row["step"]) for row in rows), default=0),
+        evaluation=None if fields is None else evaluation_of(fields),
+    )

@@ -1,5 +1,6 @@
 """One optimiser step: pack, score, one loss per item, sum over the step's true count, backward.
 
+What is asked of a model is one number per sequence: a policy's log-prob, a reward model's reward.
 The gradient does not depend on the packing: every row's loss is divided by the count of the whole
 step.  A coupled objective takes all log-probs first and then a weighted backward.
 
@@ -16,6 +17,7 @@ from palate.data.rows import Item
 from palate.engine.pack import Row, pack
 from palate.engine.policy import Output, Policy, per_sequence
 from palate.engine.scoring import by_item, in_order, score_rows
+from palate.engine.value import Model, Rewards
 from palate.objectives import Objective, Scored, weights
 from palate.objectives.tokens import STATISTICS, SUMS
 
@@ -55,8 +57,13 @@ class Batch:
             sums or {},
         )
 
-    def read(self, objective: Objective, output: Output, logps_K: Tensor | None = None) -> Scored:
-        """What the objective reads of a packed row, from the log-probs of its tokens."""
+    def read(
+        self, objective: Objective, output: Output | Rewards, logps_K: Tensor | None = None
+    ) -> Scored:
+        """What the objective reads of a packed row: rewards, or the log-probs of its tokens."""
+        if isinstance(output, Rewards):
+            row = output.row
+            return self.subset(row.items).scored(by_item(output.rewards_S, row))
         row, found = output.row, output.statistics
         logps_K = output.logps_K if logps_K is None else logps_K
         square_K = None if found is None else found.square_K
@@ -70,7 +77,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a step (or an evaluation) found: losses per item (I,) and log-probs (I,N), detached."""
+    """What a step (or an evaluation) found: losses (I,) and a number per sequence, detached."""
 
     losses_I: Tensor
     scored: Scored
@@ -83,7 +90,7 @@ class Result:
 
 
 def accumulate(
-    policy: Policy,
+    model: Model,
     batch: Batch,
     objective: Objective,
     budget: int,
@@ -91,9 +98,10 @@ def accumulate(
 ) -> Result:
     """Add the step's gradient to the parameters' `.grad`.  `stop` may raise between rows."""
     if objective.coupled:
-        return _weighted(policy, batch, objective, budget, stop)
+        assert isinstance(model, Policy), "no objective over rewards is coupled"
+        return _weighted(model, batch, objective, budget, stop)
     count, found = batch.count(objective), []
-    for row, output in _outputs(policy, batch, objective, budget):
+    for row, output in _outputs(model, batch, objective, budget):
         stop()
         scored = batch.read(objective, output)
         (objective.loss(scored).sum() / count).backward()
@@ -117,22 +125,22 @@ def _weighted(
 
 
 @torch.no_grad()
-def evaluate(policy: Policy, batch: Batch, objective: Objective, budget: int) -> Result:
+def evaluate(model: Model, batch: Batch, objective: Objective, budget: int) -> Result:
     """The same figures without a gradient."""
     found = [
         (row, batch.read(objective, output))
-        for row, output in _outputs(policy, batch, objective, budget)
+        for row, output in _outputs(model, batch, objective, budget)
     ]
     return _result(batch, objective, found)
 
 
 def _outputs(
-    policy: Policy, batch: Batch, objective: Objective, budget: int
-) -> Iterator[tuple[Row, Output]]:
+    model: Model, batch: Batch, objective: Objective, budget: int
+) -> Iterator[tuple[Row, Output | Rewards]]:
     """Each row of the batch with what the engine says of it."""
-    with_statistics = bool(STATISTICS & objective.needs)
+    asked = {"with_statistics": True} if STATISTICS & objective.needs else {}
     for row in pack(batch.items, budget):
-        yield row, policy(row, with_statistics=with_statistics)
+        yield row, model(row, **asked)
 
 
 def _detached(scored: Scored) -> Scored:
