@@ -161,8 +161,9 @@ def _live(trial: Trial, writing: int) -> None:
 
 def _command(trial: Trial, points: Points) -> None:
     from palate import api
-    from palate.config import DpoConfig, SftConfig
+    from palate.config import DpoConfig, RewardConfig, SftConfig
     from palate.engine import reference
+    from palate.rlhf.reward_stage import train_reward
     from palate.runs import atomic, folder
 
     os.environ["PALATE_CACHE"] = trial.cache
@@ -175,6 +176,8 @@ def _command(trial: Trial, points: Points) -> None:
         SABOTAGE[trial.sabotage]()
     if trial.stage == "sft":
         api.sft(SftConfig(**trial.config), points)
+    elif trial.stage == "reward":
+        train_reward(RewardConfig(**trial.config), points)
     else:
         api.dpo(DpoConfig(**trial.config), points)
 
@@ -222,6 +225,18 @@ def _reference_of_other_rows() -> None:
     }
 
 
+def _fresh_head() -> None:
+    from palate.train.optimise import Optimiser
+
+    load = Optimiser.load
+
+    def without(self: Any, weights: Any, state: Any) -> None:
+        head = {"head.weight": self.parameters["head.weight"].detach().clone()}
+        load(self, {**weights, **head}, state)
+
+    Optimiser.load = without  # type: ignore[method-assign]
+
+
 def _no_random_state() -> None:
     from palate.train.loop import Loop
 
@@ -234,6 +249,7 @@ SABOTAGE = {
     "order": _order_from_the_start,
     "reference": _reference_of_other_rows,
     "random": _no_random_state,
+    "head": _fresh_head,
 }
 
 

@@ -224,4 +224,5 @@ def _next(found: "RunHistory", run: Path, export: Path | None) -> Iterator[str]:
     if export is None and found.of(["never", "lost"]):
         yield f"palate history {quote(str(run))} --export repair.jsonl"
     yield f"palate diagnose {quote(str(run))}"
-    yield f"palate score {quote(str(run))} {quote(data)}"
+    if found.record.get("stage") != "reward":  # which gives no log-probs
+        yield f"palate score {quote(str(run))} {quote(data)}"

@@ -85,6 +85,11 @@ class Fields:
         first = found[0] if isinstance(found, list) and found else found
         return first if isinstance(first, str) and first else None
 
+    @property
+    def strength(self) -> float:
+        """2 where the judge said "much better", as palate's own exports do; else 1."""
+        return 2.0 if self.record.fields.get("strength") == 2 else 1.0
+
     def text(self, wanted: str, *, blank: bool = False) -> Text | None:
         """The text or conversation of a field.  `blank`: it may be empty (a prompt)."""
         if self.name(wanted) not in self.record.fields:

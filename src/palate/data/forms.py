@@ -130,7 +130,9 @@ def pair(fields: Fields) -> Pair | None:
     else:
         prompt, sides = joined(fields, prompt, {"chosen": chosen, "rejected": rejected})
     origin = Origin(fields.record.path, fields.record.line)
-    return Pair(prompt, sides[0], sides[1], origin, fields.tag) if fields.sound else None
+    if not fields.sound:
+        return None
+    return Pair(prompt, sides[0], sides[1], origin, fields.tag, fields.strength)
 
 
 def prompt_only(fields: Fields) -> Example | None:

@@ -50,13 +50,17 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One preference: the same prompt, two completions, one verdict; `tag` says why, in a word."""
+    """One preference: the same prompt, two completions, one verdict; `tag` says why, in a word.
+
+    `strength` is 1, or 2 for a chosen that is much better.
+    """
 
     prompt: Text
     chosen: Text
     rejected: Text
     origin: Origin
     tag: str | None = None
+    strength: float = 1.0
 
     def swapped(self) -> "Pair":
         return replace(self, chosen=self.rejected, rejected=self.chosen)
@@ -68,7 +72,7 @@ class Pair:
 
     @property
     def value(self) -> float:
-        return 1.0
+        return self.strength
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +120,7 @@ class Item:
     """What an objective is applied to: one sequence (SFT), chosen then rejected, or a ranking.
 
     Items with the same `group` share a prompt and are kept in one optimiser step.  `value` is the
-    row's own number: its weight, or its verdict (1 desirable, -1 not).
+    row's own number: its weight, its strength, or its verdict (1 desirable, -1 not).
     """
 
     sequences: tuple[Sequence, ...]

@@ -31,7 +31,7 @@ FOR_PAIRS = ("sft_weight", "wpo")  # options of every objective over pairs (`tab
 class Scored:
     """Items with their log-probs in nats, summed over `tokens_IN` scored tokens each.
 
-    `value_I` is the row's own number: its weight, or its verdict (1 desirable, -1 not).  `sums`
+    `value_I` is the row's own number: its weight, its strength, or its verdict.  `sums`
     holds other sums over a sequence's tokens (`objectives.tokens`).  An item with fewer sequences
     than N has 0 tokens in the places that are left.
     """
@@ -43,6 +43,13 @@ class Scored:
     sums: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
+    def rewards_IN(self) -> Tensor:
+        """Of a reward model, whose one number per sequence is a reward where a policy's is a
+        log-prob: weights and margins are taken of both in the same way.
+        """
+        return self.logps_IN
+
+    @property
     def deltas_IN(self) -> Tensor:
         """Log-ratios to the reference."""
         assert self.reference_IN is not None, "this objective needs a reference"
@@ -51,6 +58,7 @@ class Scored:
 
 READS: dict[str, Callable[[Scored], Any]] = {
     "logps": lambda scored: scored.logps_IN,
+    "rewards": lambda scored: scored.rewards_IN,
     "tokens": lambda scored: scored.tokens_IN.to(scored.logps_IN),
     "reference": lambda scored: scored.reference_IN,
     "delta": lambda scored: scored.deltas_IN,
@@ -60,6 +68,7 @@ READS: dict[str, Callable[[Scored], Any]] = {
 }
 OF_REFERENCE = {"reference", "delta"}
 OF_TOKENS = {"sureness", "unlikely"}
+OF_REWARD_MODEL = {"rewards"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,10 +154,16 @@ class Objective:
     def uses_reference(self) -> bool:
         return "reference" in self.needs
 
+    @property
+    def uses_rewards(self) -> bool:
+        """Whether what learns is a reward model, and no policy."""
+        return "rewards" in self.needs
+
     def margin(self, scored: Scored) -> Tensor:
         """How far chosen lies above rejected (I,): implicit rewards, beta times nats.
 
-        Without a reference: log-probs instead of log-ratios.  Per token where the loss is.
+        Without a reference: log-probs, or rewards, instead of log-ratios.  Per token where the
+        loss is.
         """
         beta = self.options.get("beta", 1.0)
         values_IN = scored.deltas_IN if self.uses_reference else scored.logps_IN
@@ -173,7 +188,7 @@ def made(name: str, spec: Spec, given: Mapping[str, Any]) -> Objective:
         loss=loss,
         items=spec.items,
         count=spec.count(options),
-        needs=frozenset(needs | (OF_TOKENS & set(reads))),
+        needs=frozenset(needs | ((OF_TOKENS | OF_REWARD_MODEL) & set(reads))),
         coupled=spec.coupled,
         options=options,
         prepare=spec.prepare,

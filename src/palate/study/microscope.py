@@ -153,7 +153,8 @@ def _objective(
     if isinstance(source, str):
         kind = sniff(source, parse_map(options.map), options.format)
     made = None if opened.record is None else opened.record["objective"]
-    fits = made is not None and READ_AS[OBJECTIVES[made["name"]].items] == kind
+    known = None if made is None else OBJECTIVES.get(made["name"])  # palate ppo has others
+    fits = known is not None and READ_AS[known.items] == kind
     if made is not None and fits:
         return build(made["name"], **{**made["options"], **options.objective_options})
     default = {"pairs": "dpo", "labelled": "kto"}.get(kind, "sft")

@@ -1,0 +1,1 @@
+"""The older way, for comparison: a reward model, and reinforcement by what it says."""
