@@ -15,7 +15,7 @@ from rich.progress import TimeRemainingColumn as Remaining
 from rich.text import Text
 
 from palate.cli import words
-from palate.train.events import Evaluation, Event, Listener, Note, Step
+from palate.train.events import Evaluation, Event, Listener, Note, Round, Step
 
 CHOSEN, REJECTED = "#2f7fd6", "#d9822b"
 PAUSE, LONG_PAUSE, SHARE = 10.0, 60.0, 0.05
@@ -57,6 +57,9 @@ class Lines:
         elif isinstance(event, Step):
             if self._due("step", event.step, event.total):
                 self._write(words.step_line(event))
+        elif isinstance(event, Round):
+            if self._due("step", event.step, event.total):
+                self._write(words.round_line(event))
         elif self._due(event.what, event.done, event.total):
             self._write(f"{event.what} {event.done}/{event.total}")
 
@@ -110,6 +113,11 @@ class Bars:
             left = words.duration(event.seconds_left) + " left"
             self._move("training", event.step, event.total, (words.speed(event), left))
             self._figures = _figures(event)
+        elif isinstance(event, Round):
+            beside = f"{words.figure(event.items_per_second)} texts/s"
+            left = words.duration(event.seconds_left) + " left"
+            self._move("training", event.step, event.total, (beside, left))
+            self._figures = Text("  " + words.round_figures(event))
         else:
             self._move(event.what, event.done, event.total, ("", ""))
 

@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from palate.train.events import Evaluation, Step
+    from palate.train.events import Evaluation, Round, Step
 
 _CONTROLS = {code: None for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
@@ -69,8 +69,36 @@ def step_line(step: "Step") -> str:
     return "  ".join(part for part in parts if part)
 
 
+def round_figures(found: "Round") -> str:
+    """What an online step says of its texts."""
+    parts = [
+        f"score {figure(found.score)}",
+        f"KL {figure(found.kl)} nats",
+        f"entropy {figure(found.entropy)}",
+        f"{figure(found.length)} tokens",
+    ]
+    if found.ended < 1:
+        parts.append(f"{1 - found.ended:.0%} cut off")
+    return "  ".join(parts)
+
+
+def round_line(found: "Round") -> str:
+    """One step of an online method as a plain line."""
+    parts = (
+        f"step {found.step}/{found.total}",
+        round_figures(found),
+        f"{figure(found.items_per_second)} texts/s",
+        f"{duration(found.seconds_left)} left",
+    )
+    return "  ".join(parts)
+
+
 def evaluation_line(found: "Evaluation") -> str:
-    """The held-out split as one line: the loss, then what the pairs say."""
+    """The held-out split as one line: the loss, then what the pairs say, or the texts."""
+    if found.score is not None:
+        line = f"held out, step {found.step}: score {found.score} on {found.items} texts"
+        nats = "" if found.kl is None else f"  KL {figure(found.kl)} nats"
+        return line + nats + ("  (best so far)" if found.best else "")
     noun = "rows" if found.accuracy is None else "pairs"
     parts = [f"held out, step {found.step}: loss {figure(found.loss)} on {found.items} {noun}"]
     if found.accuracy is not None:
