@@ -192,6 +192,8 @@ def test_ids_are_hashes_of_what_made_the_text() -> None:
         ("a bright flat near the station", "a bright flat near the river", False),
         ("x" * 99 + " fees $310", "x" * 99 + " fees $350", False),  # the makings of a near miss
         ("x" * 99 + " 2 bath, 1 lift", "x" * 99 + " 2 bath; 1 lift", True),
+        ("x" * 199 + " two-bedroom flat", "x" * 199 + " ten-bedroom flat", False),
+        ("x" * 199 + " twofold", "x" * 199 + " tenfold", True),
     ],
 )
 def test_nearly_the_same(one: str, other: str, same: bool) -> None:

@@ -40,7 +40,7 @@ AGAIN: Final = (
     'That could not be read. Reply with {"verdict": "A"}, {"verdict": "B"} or {"verdict": "tie"}.'
 )
 
-_THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
+THOUGHT = re.compile(r"<think(?:ing)?>.*?(?:</think(?:ing)?>|\Z)", re.DOTALL | re.IGNORECASE)
 _LOOSE = re.compile(
     r"""["'*]*\bverdict\b["'*]*\s*(?:[:=]|\bis\b)\s*["'*]*(?:answer\s+|a\s+(?=tie))?"""
     r"""(a|b|tie)["'*]*\s*(?:[.,;})\]]|$)""",
@@ -98,7 +98,7 @@ class EndpointJudge:
                 return opinion
             said = {"role": "assistant", "content": text[:QUOTED] or "(nothing)"}
             turns = [turns[0], said, {"role": "user", "content": AGAIN}]
-        return Opinion("skip", reason=f"no verdict could be read: {_line(text, SHOWN)}")
+        return Opinion("skip", reason=f"no verdict could be read: {one_line(text, SHOWN)}")
 
     def _reply(self, turns: Sequence[Turn]) -> str:
         """A reply without a text is one that cannot be read, not a server that is down."""
@@ -112,7 +112,7 @@ class EndpointJudge:
         if opinion is not None:
             return
         self.heard.unread += 1
-        self.heard.last = _line(text, SHOWN)
+        self.heard.last = one_line(text, SHOWN)
         if self.heard.hopeless:
             raise ModelError(
                 f"{self.heard.unread} of {self.heard.answers} answers of {self._endpoint.model} "
@@ -136,12 +136,13 @@ def _question(prompt: str, left: str, right: str) -> str:
     mark = values.digest("mark", prompt, left, right)[:12]
     parts = {"PROMPT": prompt, "ANSWER A": left, "ANSWER B": right}
     blocks = [
-        f"<<<{name} {mark}\n{_cut(text)}\n{mark} END OF {name}>>>" for name, text in parts.items()
+        f"<<<{name} {mark}\n{cut(text)}\n{mark} END OF {name}>>>" for name, text in parts.items()
     ]
     return "\n\n".join([*blocks, QUESTION])
 
 
-def _cut(text: str) -> str:
+def cut(text: str) -> str:
+    """The text; of a very long one the middle is left out, and that is said."""
     if len(text) <= LONGEST:
         return text
     half = LONGEST // 2
@@ -156,8 +157,8 @@ def read(text: str, tags: Sequence[str] = ()) -> Opinion | None:
 
     Verdicts that contradict each other are none: the judge may be quoting an answer.
     """
-    plain = _THOUGHT.sub("", text)[-READ:]
-    found = [each for each in _objects(plain) if "verdict" in each]
+    plain = THOUGHT.sub("", text)[-READ:]
+    found = [each for each in objects(plain) if "verdict" in each]
     verdicts = {_verdict(each["verdict"]) for each in found}
     if not found:
         verdicts = {_verdict(each) for each in _LOOSE.findall(plain)}
@@ -166,10 +167,10 @@ def read(text: str, tags: Sequence[str] = ()) -> Opinion | None:
     (verdict,) = verdicts
     assert verdict is not None
     last = found[-1] if found else {}
-    return Opinion(verdict, 1, _line(last.get("reason"), REASON), _known(last.get("tags"), tags))
+    return Opinion(verdict, 1, one_line(last.get("reason"), REASON), _known(last.get("tags"), tags))
 
 
-def _objects(text: str) -> list[dict[str, Any]]:
+def objects(text: str) -> list[dict[str, Any]]:
     """Every JSON object in a text, from left to right; those inside another are part of it."""
     decoder, found, at = json.JSONDecoder(), [], text.find("{")
     while at >= 0:
@@ -196,7 +197,7 @@ def _known(said: Any, tags: Sequence[str]) -> tuple[str, ...]:
     return tuple(tag for tag in tags if tag.casefold() in named)
 
 
-def _line(said: Any, most: int) -> str:
+def one_line(said: Any, most: int) -> str:
     """A text of the model on one line, cut, without what is not to be printed."""
     if not isinstance(said, str):
         return ""

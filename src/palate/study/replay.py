@@ -42,7 +42,7 @@ def replayed(
     ours: list[list[Frame]] = [[] for _ in items]
     theirs: list[list[Frame]] = [[] for _ in items]
     for done, (step, weights) in enumerate(checkpoint.kept_weights(run), start=1):
-        _take(policy, weights, run)
+        take(policy, weights, run)
         found: list[tuple[Measured, ...]] = [()] * len(items)
         for index, measured in measure(policy, items, budget):
             found[index] = measured
@@ -78,7 +78,7 @@ def _has_shared_start(item: Item) -> bool:
 
 
 @torch.no_grad()
-def _take(policy: Policy, weights: dict[str, Tensor], run: Path) -> None:
+def take(policy: Policy, weights: dict[str, Tensor], run: Path) -> None:
     """Put a checkpoint's weights into the policy."""
     parameters = dict(policy.model.named_parameters())
     for name, value in weights.items():

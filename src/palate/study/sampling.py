@@ -19,12 +19,14 @@ from palate.config import SampleConfig
 from palate.data.rows import Example, Text
 from palate.data.sources import parse_map, read_prompts
 from palate.errors import Interrupted, PalateError, UsageError
+from palate.study.checks.facts import TENS
+from palate.study.checks.words import ONES
 from palate.study.sampling_file import SampleFile
 from palate.train.events import Listener, Note, Working
 
 MORE: Final = 4  # further draws for a prompt whose texts are nearly the same; our default
 NEAR: Final = 0.95  # of the letters: from here on two texts are nearly the same; our default
-NUMBER: Final = re.compile(r"\d+(?:[.,]\d+)*")
+NUMBER: Final = re.compile(rf"\d+(?:[.,]\d+)*|\b(?:{'|'.join((*ONES, *TENS))})\b")
 Record = dict[str, Any]
 
 
@@ -80,19 +82,35 @@ def sample(
     listen: Listener,
     *,
     out: Path | None = None,
+    as_drawn: bool = False,
 ) -> tuple[Record, ...]:
     """Draw `config.n` completions for each prompt of a file, one record each.
 
     With `out` they are appended there as prompts finish; what is in it already is checked, kept and
     returned with the rest.  Raises PalateError; CheckpointError if `out` holds something else.
     """
-    warmths = spread(config)
+    spread(config)
     rows = _prompts(prompts, config, listen)
+    return sample_rows(model, rows, config, listen, out=out, as_drawn=as_drawn)
+
+
+def sample_rows(
+    model: str,
+    rows: Sequence[Example],
+    config: SampleConfig,
+    listen: Listener,
+    *,
+    out: Path | None = None,
+    as_drawn: bool = False,
+) -> tuple[Record, ...]:
+    """The same for rows that were read.  `as_drawn` keeps empty and near-identical texts, so that
+    what is measured on them is measured on what the model says."""
+    warmths = spread(config)
     with (
         closing(_sampler(model, config, rows, listen)) as sampler,
         nullcontext() if out is None else SampleFile(out) as file,
     ):
-        plan = Plan(config, sampler, warmths)
+        plan = Plan(config, sampler, warmths, as_drawn)
         found = [] if file is None else _begun(file, plan, rows, listen)
         with nullcontext() if file is None else _told_what_is_safe(file, found, rows):
             for block in plan.blocks(rows[len(found) :]):
@@ -176,6 +194,7 @@ class Plan:
     config: SampleConfig
     sampler: Sampler
     warmths: Sequence[tuple[float, float]]
+    as_drawn: bool = False
 
     def blocks(self, rows: Sequence[Example]) -> Iterator[list[Record]]:
         """The records of each row, in order, as soon as all rows before it are done.
@@ -187,7 +206,7 @@ class Plan:
             turn = [(case, case.asks()) for case in cases]
             count = sum(len(asks) for _, asks in turn)
             while waiting and (count < self.sampler.size or not count):
-                cases.append(_Case(waiting.popleft(), self.warmths))
+                cases.append(_Case(waiting.popleft(), self.warmths, self.as_drawn))
                 turn.append((cases[-1], cases[-1].asks()))
                 count += len(self.warmths)
             texts = iter(self.sampler.draw([ask for _, asks in turn for ask in asks]))
@@ -206,6 +225,7 @@ class Plan:
             "temperature": temperature,
             "top_p": top_p,
             "max_new_tokens": self.config.max_new_tokens,
+            **({"as_drawn": True} if self.as_drawn else {}),
         }
 
     def _records(self, case: "_Case") -> list[Record]:
@@ -238,6 +258,7 @@ class _Case:
 
     row: Example
     warmths: Sequence[tuple[float, float]]
+    as_drawn: bool = False
     kept: dict[int, tuple[Ask, Made]] = field(default_factory=dict)
     empty: tuple[Ask, Made] | None = None
     drawn: int = 0
@@ -258,7 +279,9 @@ class _Case:
         """Keep what is not nearly another text of this prompt, in the order of draws."""
         for ask, made in answers:
             self.drawn += 1
-            if len(self.warmths) > 1 and not made.text.strip():
+            if self.as_drawn:
+                self.kept[ask.index] = (ask, made)
+            elif len(self.warmths) > 1 and not made.text.strip():
                 self.empty = self.empty or (ask, made)
             elif not any(nearly_same(made.text, other.text) for _, other in self.kept.values()):
                 self.kept[ask.index] = (ask, made)

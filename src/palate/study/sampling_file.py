@@ -29,6 +29,7 @@ SETTINGS: Final = (
     "temperature",
     "top_p",
     "max_new_tokens",
+    "as_drawn",
 )
 _FIELDS = {"line", "prompt", "index", "completion", "kept", "drawn", "id"}
 _START: Final = b'{"id": "'

@@ -54,7 +54,6 @@ class ScoredRow:
         return found
 
 
-@torch.no_grad()
 def score(model: str, data: str, options: RowOptions, listen: Listener) -> tuple[ScoredRow, ...]:
     """Score every row of `data`.  Raises DataError, ModelError, CheckpointError."""
     mapping = parse_map(options.map)
@@ -62,7 +61,14 @@ def score(model: str, data: str, options: RowOptions, listen: Listener) -> tuple
     found: Any = read(data, kind=kind, mapping=mapping, format=options.format)
     for note in found.notes:
         listen(Note(note))
-    rows = found.rows
+    return score_rows(model, found.rows, options, listen)
+
+
+@torch.no_grad()
+def score_rows(
+    model: str, rows: Sequence[Any], options: RowOptions, listen: Listener
+) -> tuple[ScoredRow, ...]:
+    """The same for rows that were read; those that cannot be laid out are an error, or left out."""
     opened = open_source(model, options, listen)
     rendered = render(rows, opened.renderer, options)
     for note in rendered.notes:

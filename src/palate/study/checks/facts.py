@@ -36,7 +36,7 @@ _WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 _LETTERS = re.compile(r"[^\W\d_]+")
 _ALONE: Final = frozenset(["one", "zero"])
 
-_TENS: Final = {
+TENS: Final = {
     name: 10 * value
     for value, name in enumerate(
         ["twenty", "thirty", "forty", "fifty", "sixty", "seventy", "eighty", "ninety"], start=2
@@ -51,7 +51,7 @@ _SCALES: Final = {
 }
 _SUFFIX: Final = {"k": 10**3, "m": 10**6, "bn": 10**9, "mn": 10**6, **_SCALES}
 _PART: Final = {"½": 0.5, "¼": 0.25, "¾": 0.75, "1/2": 0.5}
-_FIRST: Final = "|".join((*_TENS, *sorted(ONES, key=len, reverse=True)))
+_FIRST: Final = "|".join((*TENS, *sorted(ONES, key=len, reverse=True)))
 _SPELLED = re.compile(
     rf"\b(?=[zotfsen])(?P<number>(?:{_FIRST})"
     rf"(?:[ -](?:{_FIRST}|{'|'.join(_SCALES)}|and a half))*)\b"
@@ -254,8 +254,8 @@ def _read(tokens: list[str], place: int) -> tuple[float, int]:
     total, part = 0.0, 0.0
     while place < len(tokens):
         token = tokens[place]
-        if token in _TENS and part % 100 == 0:
-            part += _TENS[token]
+        if token in TENS and part % 100 == 0:
+            part += TENS[token]
         elif token in ONES and (part % 10 == 0 and (part % 100 >= 20 or part % 100 == 0)):
             part += ONES[token]
         elif token == "hundred" and part:
