@@ -1,10 +1,13 @@
 """The Python names: what the command line does, with typed results and no printing.
 
 from palate import api
-from palate.config import DpoConfig, SftConfig
+from palate.config import DpoConfig, EvaluateOptions, SftConfig
 
 api.sft(SftConfig(model="base", data="examples.jsonl", out="runs/sft"))
 api.dpo(DpoConfig(model="runs/sft", data="pairs.jsonl", out="runs/dpo"))
+
+found = api.evaluate(["runs/dpo"], EvaluateOptions(), api.Means(reward=mine)).record
+api.write_report("runs/dpo", Path("report.html"))
 
 with api.Store.open(Path("taste.db")) as store:  # judgements, without the page
     api.add_file(store, "drawn.jsonl")
@@ -18,14 +21,22 @@ from typing import Any
 from palate.config import (
     DoctorOptions,
     DpoConfig,
+    EvaluateOptions,
     ExplainOptions,
+    PpoConfig,
+    RewardConfig,
     RowOptions,
     SampleConfig,
     SftConfig,
     TrainConfig,
 )
+from palate.data.forms import Kind
+from palate.data.rewards import Answered, Reward
 from palate.data.rows import Origin, Pair
 from palate.errors import UsageError
+from palate.evaluation.evaluate import Done as Evaluation
+from palate.evaluation.evaluate import evaluate as evaluated
+from palate.evaluation.judging import Means
 from palate.export.merge import BUILT_IN, Parity
 from palate.export.merge import export as merge
 from palate.glossary import GLOSSARY
@@ -34,6 +45,9 @@ from palate.judge.departures import Exported, write_export
 from palate.judge.store import Store
 from palate.judge.verdicts import Judge, run_judge
 from palate.objectives import Objective, build
+from palate.rlhf.reward import open_reward
+from palate.rlhf.reward_stage import RewardRun, train_reward
+from palate.rlhf.stage import run_online
 from palate.study import doctor as examination
 from palate.study import sampling
 from palate.study import score as scores
@@ -51,14 +65,19 @@ from palate.train.stage import READ_AS, Finished, run_stage
 
 __all__ = [
     "Added",
+    "Answered",
     "Chat",
     "Check",
+    "Evaluation",
     "Exported",
     "Finding",
     "Finished",
     "Judge",
+    "Means",
     "Parity",
     "Report",
+    "Reward",
+    "RewardRun",
     "ScoredRow",
     "Seen",
     "Store",
@@ -66,8 +85,12 @@ __all__ = [
     "add_file",
     "doctor",
     "dpo",
+    "evaluate",
     "explain",
     "export",
+    "open_reward",
+    "ppo",
+    "reward",
     "run_judge",
     "sample",
     "score",
@@ -76,6 +99,7 @@ __all__ = [
     "write_doctor_page",
     "write_export",
     "write_page",
+    "write_report",
 ]
 
 
@@ -97,10 +121,58 @@ def dpo(config: DpoConfig, listen: Listener = silent) -> Finished:
 
 def _run(config: TrainConfig, objective: Objective, listen: Listener) -> Finished:
     """The stage, after one line of what its data looks like."""
-    note = examination.glance(config, READ_AS[objective.items])
-    if note is not None:
-        listen(note)
-    return run_stage(config, objective, listen)
+    found = _glance(config, READ_AS[objective.items], listen)
+    return run_stage(config, objective, listen, overridden=found)
+
+
+def reward(config: RewardConfig, listen: Listener = silent) -> RewardRun:
+    """A reward model from pairs, with what held-out ones say of it.  Raises PalateError."""
+    return train_reward(config, listen, overridden=_glance(config, "pairs", listen))
+
+
+def _glance(config: TrainConfig, kind: Kind, listen: Listener) -> tuple[str, ...]:
+    """One line of the doctor; what it found wrong and training goes on in spite of."""
+    seen = examination.glance(config, kind)
+    if seen is None:
+        return ()
+    listen(seen.note)
+    return seen.overridden
+
+
+def ppo(config: PpoConfig, reward: Reward, listen: Listener = silent) -> Finished:
+    """Learn from texts that the policy draws and `reward` scores.  Raises PalateError.
+
+    `config.reward` and `judge_with` are words of the command line, and not read here.
+    """
+    return run_online(config, reward, listen)
+
+
+def evaluate(
+    runs: Sequence[str],
+    options: EvaluateOptions | None = None,
+    means: Means | None = None,
+    listen: Listener = silent,
+) -> Evaluation:
+    """Did a run (or the best of several) learn the taste?  Also written to RUN/evaluation.json.
+
+    `means`: the judge or reward that compares texts; without one only pairs are ranked.  Raises
+    PalateError.
+    """
+    return evaluated(runs, options or EvaluateOptions(), means or Means(), listen)
+
+
+def write_report(run: str | Path, out: Path) -> str:
+    """One self-contained HTML page of what was found of a run, whole or not at all; its headline.
+
+    Raises UsageError if it was not evaluated.
+    """
+    from palate.report.lineage import lineage
+    from palate.report.page import save
+    from palate.report.proof import page, recorded
+
+    record = recorded(Path(run))
+    save(page(record, lineage(Path(run))), out, "--out")
+    return record.headline
 
 
 def doctor(

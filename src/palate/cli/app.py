@@ -24,6 +24,26 @@ COMMANDS = {
         The model, usually the run of palate sft, is also the reference, and the reference is
         locked. The same command on an existing run continues it.""",
     ),
+    "reward": (
+        "palate.cli.reward:reward",
+        """The older way, first half: a reward model from pairs.
+
+        A scalar head on the model, Bradley-Terry. final/ is what
+        AutoModelForSequenceClassification loads. The same command continues.""",
+    ),
+    "ppo": (
+        "palate.cli.ppo:ppo",
+        """The older way, second half: texts are drawn, scored and reinforced.
+
+        PPO, or with --method RLOO, GRPO or online DPO on the same rollouts. The same command
+        continues.""",
+    ),
+    "best-of-n": (
+        "palate.cli.best_of_n:best_of_n",
+        """Draw n answers, keep the one with the highest reward.
+
+        A baseline that is hard to beat; its file is also the data of rejection-sampling SFT.""",
+    ),
     "run": (
         "palate.cli.train:run",
         """Both stages from one palate.toml.
@@ -117,6 +137,19 @@ COMMANDS = {
 
         Reads what was written down, then looks once at the model it started from and at the
         final one, on held-out pairs and prompts.""",
+    ),
+    "evaluate": (
+        "palate.cli.evaluate:evaluate",
+        """Did it learn the taste? On held-out prompts and pairs, with intervals.
+
+        Win rates blind and at equal length, what it cost, and the baselines that a small user
+        should see first. Every look at the held-out set is counted.""",
+    ),
+    "report": (
+        "palate.cli.report:report",
+        """The whole story of a run as one HTML file.
+
+        It shows what palate evaluate found, and draws nothing that is not in its --json.""",
     ),
     "demo": (
         "palate.cli.demo:demo",
