@@ -33,22 +33,22 @@ def render(skeleton: str, *, styles: Sequence[str], scripts: Sequence[str], **va
     )
 
 
-def check_place(out: Path) -> None:
+def check_place(out: Path, flag: str = "--html") -> None:
     """Raise UsageError if a page may not be written there: a folder, or a file that is no page."""
     if out.is_dir():
-        raise UsageError(f"--html {out} is a folder.", hint="Name a file: --html page.html.")
+        raise UsageError(f"{flag} {out} is a folder.", hint=f"Name a file: {flag} page.html.")
     if out.exists():
         with out.open("rb") as file:
             if not file.read(512).lower().startswith(b"<!doctype html>"):
                 raise UsageError(
-                    f"--html {out} is there, and is no page: it is not overwritten.",
+                    f"{flag} {out} is there, and is no page: it is not overwritten.",
                     hint="Name another file.",
                 )
 
 
-def save(page: str, out: Path) -> None:
+def save(page: str, out: Path, flag: str = "--html") -> None:
     """Write a page, whole or not at all.  Raises DiskError, and UsageError as `check_place`."""
-    check_place(out)
+    check_place(out, flag)
     atomic.make_folder(out.parent)
     with atomic.disk_errors(out):
         atomic.write_file(out, page.encode())

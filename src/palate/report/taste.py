@@ -29,7 +29,9 @@ LONG: Final = 1500  # characters of a text that are shown
 REASONS, QUOTES, CLASHING = 12, 12, 12
 WIDE: Final = 240  # units of the interval's drawing
 Part = tuple[str, bool]
-_HIDDEN = re.compile("[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_HIDDEN = re.compile(
+    "[\u00ad\u061c\u180e\u200b-\u200f\u2028-\u202e\u2060-\u2069\ud800-\udfff\ufeff]"
+)
 _PIECE = re.compile(r"(?:\w+(?:[.,'\u2019-]\w+)*|[^\w\s])\s*|\s+")
 
 
@@ -70,7 +72,7 @@ def page(found: Taste) -> str:
 
 
 def visible(text: str) -> str:
-    """Signs that hide, or turn the direction of text, as ⟨U+202E⟩."""
+    """Signs that hide, or turn the direction of text, and halves of signs, as ⟨U+202E⟩."""
     return _HIDDEN.sub(lambda found: f"⟨U+{ord(found.group()):04X}⟩", text)
 
 
