@@ -77,16 +77,24 @@ def test_the_page_says_what_was_counted_in_plain_lines() -> None:
     shown = [line.plain for line in page.table({"drawn": (found, win)})]
     assert max(map(len, shown)) <= page.WIDTH
     assert any("facts stated" in line and "100% [100%, 100%]" in line for line in shown)
-    assert page.verdict(win, 0).plain.startswith("DPO's text beats SFT's: it wins ")
+    assert any("wins against SFT" in line for line in shown)
+    apart = [line.plain for line in page.table({"drawn": (found, None)})]
+    assert apart == [line for line in shown if "wins against SFT" not in line]
     side = [line.plain for line in page.side_by_side({m: t[0] for m, t in judged.items()})]
     assert any("vague" in line for line in side) and any("wrong: " in line for line in side)
     same = [line.plain for line in page.worst(judged["DPO"][0], judged["DPO"][0])]
     assert same == ["DPO lost on no sheet."]
 
 
-def test_a_verdict_that_cannot_be_told_says_so() -> None:
-    even = figures.wins(figures.read(SHEETS, told(Style())), figures.read(SHEETS, told(Style())))
-    assert "cannot be told from" in page.verdict(even, 60).plain
+@pytest.mark.parametrize(
+    ("verdict", "colour"),
+    [("better", page.BLUE), ("worse", page.ORANGE), ("indistinguishable", ""), (None, "")],
+)
+def test_the_verdict_is_the_evaluations_and_is_blue_only_if_better(
+    verdict: str | None, colour: str
+) -> None:
+    line = page.verdict({"headline": "dpo and sft.", "verdict": verdict})
+    assert line.plain == "dpo and sft." and str(line.style) == f"bold {colour}".strip()
 
 
 def test_a_command_that_fails_ends_the_demo_with_its_code(

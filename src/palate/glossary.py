@@ -69,7 +69,7 @@ GLOSSARY: dict[str, str] = {
     "accuracy": "Share of held-out pairs whose margin is above 0; ties count half.",
     "displacement": "Chosen and rejected both become less likely, and what gains is neither.",
     "LoRA": "Low-rank adaptation: train small matrices beside frozen weights. Hu et al. 2021.",
-    "stage": "sft or dpo: what one command trains.",
+    "stage": "sft, dpo, reward or ppo: what one command trains.",
     "run": "The folder that one command wrote: its record, metrics, checkpoints and final weights.",
     "judgement": "A person's or a judge's verdict on two answers: one is better, much better, "
     "about equal, or both are bad.",
@@ -85,5 +85,39 @@ GLOSSARY: dict[str, str] = {
     "of its own answers, on average.",
     "preference certainty": "How sure the policy is which of two answers is better: the "
     "difference of their implicit rewards, whichever way.",
+    "reward": "A number for an answer, from a program, a rubric or a reward model. Higher is "
+    "better; the unit is its own.",
+    "reward model": "A language model with one number at the end of a text instead of a next "
+    "word, trained so that chosen gets more than rejected (Bradley and Terry 1952).",
+    "calibration": "Whether a stated chance comes true: of the pairs where it says 80%, is chosen "
+    "really the better one in 80%?",
+    "rollout": "A text that the policy draws in training, to be scored and learnt from.",
+    "PPO": "Proximal policy optimisation: draw texts, score them, and make the tokens of good ones "
+    "likelier, by small clipped steps. Schulman et al. 2017.",
+    "RLOO": "Reinforcement without a value head: an answer is held against the mean of the others "
+    "of its prompt. Ahmadian et al. 2024.",
+    "GRPO": "As RLOO, but against the mean and spread of the whole group. Shao et al. 2024.",
+    "online DPO": "DPO on pairs that the policy has just drawn, and a reward or a judge has "
+    "ordered.",
+    "advantage": "How much better a token turned out than was expected when it was drawn: the "
+    "weight that a policy gradient gives it, up above 0 and down below.",
+    "value": "What the policy's own second head expects of the rest of a text, token by token.",
+    "KL": "How far the policy has moved from its reference, in nats per text, measured on its own "
+    "texts. Reward that was bought with little KL is cheap.",
+    "frontier": "Reward against KL for many policies: one that lies above and left of another is "
+    "better in both.",
+    "best-of-n": "Draw n answers, keep the one with the highest reward. No training, n times the "
+    "drawing.",
+    "rejection-sampling SFT": "SFT on the best of n drawn answers.",
+    "win rate": "Share of prompts on which one model's text was judged better, a tie half a win.",
+    "length-controlled": "The win rate that would be left if both texts were equally long, by a "
+    "logistic fit.",
+    "indistinguishable": "The interval holds no difference: these data cannot tell the two apart. "
+    "It does not say that they are equal.",
+    "negative control": "The same recipe on labels by a coin. If it wins too, the evaluation is "
+    "broken.",
+    "rubric": "Small checks in a file: must contain, must not, numbers in the prompt, at most n "
+    "words.",
+    "looks": "How often a held-out set has been used. Each look makes it a little less held out.",
     "power": "How often a comparison of that size finds a true difference: 80% is usual.",
 }

@@ -1,4 +1,4 @@
-"""`palate demo`: SFT, then DPO, with the real commands, and what became of the model's taste.
+"""`palate demo`: SFT, then DPO, with the real commands, and a report of the model's taste.
 
 Every command runs as a process of its own and is shown as a user would type it; nothing of the
 engine is imported here.  What is written into the folder is a function of the seed, so the same
@@ -29,8 +29,10 @@ BASE = Path(__file__).with_name("base")
 LEARNING_RATE = (
     "8e-4"  # four times the default: pairs of the model's own texts, judged without noise
 )
+LONGEST = "128"  # tokens; a description of every fact has half as many
+REPORT = "report.html"
 KEPT = "12"  # checkpoints, so that `palate explain --over-time` has something to replay
-DRAWS = {"drawn at temperature 1": "1", "likeliest text (temperature 0)": "0"}
+DRAWN, LIKELIEST = "drawn at temperature 1", "likeliest text (temperature 0)"
 Say = Callable[[Text], object]
 
 
@@ -42,10 +44,12 @@ class Sizes:
     prompts: int = 500
     completions: int = 4
     unseen: int = 200
+    texts: int = 2  # of each model about each unseen sheet
     shown: int = 3
+    evidence: tuple[str, ...] = ("--baselines", "--frontier")
 
 
-QUICK = Sizes(examples=60, prompts=40, unseen=20)
+QUICK = Sizes(examples=60, prompts=40, unseen=20, texts=1, evidence=())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,7 @@ def run(out: Path, *, say: Say, seed: int = 0, quick: bool = False) -> None:
     models = {"base": BASE, "SFT": out / "sft", "DPO": out / "dpo"}
     _imitate(demo, models["SFT"])
     made = _prefer(demo, models)
+    _prove(demo, models)
     judged = _describe(demo, models)
     record = _record(demo, made, judged) | {"seconds": round(time.monotonic() - start, 1)}
     write_file(
@@ -110,7 +115,7 @@ def _imitate(demo: Demo, sft: Path) -> None:
 
 
 def _prefer(demo: Demo, models: Mapping[str, Path]) -> rows.Pairs:
-    """DPO on near-misses among the SFT model's own texts."""
+    """DPO on near-misses among the SFT model's own texts; then the same on random labels."""
     about = demo.sheets("prompts", demo.sizes.prompts)
     prompts = demo.write("prompts.jsonl", rows.prompts(about))
     out, n, seed = demo.out / "data" / "drawn.jsonl", demo.sizes.completions, str(demo.seed)
@@ -118,24 +123,47 @@ def _prefer(demo: Demo, models: Mapping[str, Path]) -> rows.Pairs:
     made = rows.pairs(about, drawn)
     data = demo.write("pairs.jsonl", made.rows)
     demo.say(Text(f"\n{_pairs_line(made, n)}"))
-    words = ("--model", models["SFT"], "--data", data, "--out", models["DPO"], "--seed", seed)
-    demo.palate("dpo", *words, "--lr", LEARNING_RATE, "--keep", KEPT)
+    words = ("--model", models["SFT"], "--data", data, "--seed", seed, "--lr", LEARNING_RATE)
+    demo.palate("dpo", *words, "--out", models["DPO"], "--keep", KEPT)
+    demo.palate("dpo", *words, "--out", demo.out / "control", "--random-labels")
     return made
 
 
+def _prove(demo: Demo, models: Mapping[str, Path]) -> None:
+    """What `palate evaluate` finds on sheets that no stage saw, and the report of it."""
+    unseen = demo.write("unseen.jsonl", rows.prompts(demo.sheets("unseen", demo.sizes.unseen)))
+    words = ("--prompts", unseen, "--reward", "demo", "--control", demo.out / "control")
+    drawn = ("--n", str(demo.sizes.texts), "--max-new-tokens", LONGEST, "--seed", str(demo.seed))
+    demo.palate("evaluate", models["DPO"], *words, *drawn, *demo.sizes.evidence)
+    demo.palate("report", models["DPO"], "--out", demo.out / REPORT)
+
+
 def _describe(demo: Demo, models: Mapping[str, Path]) -> dict[str, dict[str, tuple[Judged, ...]]]:
-    """How drawn -> model -> the judged text of every unseen sheet."""
+    """How drawn -> model -> the judged text of every unseen sheet: the first that was evaluated,
+    and the likeliest."""
     about = demo.sheets("unseen", demo.sizes.unseen)
-    prompts = demo.write("unseen.jsonl", rows.prompts(about))
-    judged: dict[str, dict[str, tuple[Judged, ...]]] = {}
-    for name, warmth in DRAWS.items():
-        judged[name] = {}
-        for model, path in models.items():
-            out = demo.out / "data" / f"{model.lower()}-temperature-{warmth}.jsonl"
-            words = ("--temperature", warmth, "--seed", str(demo.seed))
-            texts = demo.draw(path, prompts, out, *words)
-            judged[name][model] = figures.read(about, [first for first, *_ in texts])
+    prompts = demo.out / "data" / "unseen.jsonl"
+    judged: dict[str, dict[str, tuple[Judged, ...]]] = {DRAWN: {}, LIKELIEST: {}}
+    for model, path in models.items():
+        judged[DRAWN][model] = figures.read(about, _evaluated(models["DPO"], path.name, about))
+        out = demo.out / "data" / f"{model.lower()}-likeliest.jsonl"
+        texts = demo.draw(path, prompts, out, "--temperature", "0", "--seed", str(demo.seed))
+        judged[LIKELIEST][model] = figures.read(about, [first for first, *_ in texts])
     return judged
+
+
+def _evaluated(run: Path, model: str, about: Sequence[Sheet]) -> list[str]:
+    """The first text of a model about each sheet, from the file that the evaluation kept."""
+    wanted = [row["prompt"] for row in rows.prompts(about)]
+    for path in sorted((run / "evaluation" / "texts").glob(f"{model}-{'?' * 16}.jsonl")):
+        records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+        firsts = [each for each in records if each["index"] == 0]
+        if [each["prompt"] for each in firsts] == wanted:
+            return [each["completion"] for each in firsts]
+    raise PalateError(
+        f"{run} has no texts of {model} about these sheets.",
+        hint="Remove the folder and run palate demo again.",
+    )
 
 
 def _lines(
@@ -145,13 +173,11 @@ def _lines(
     models: Mapping[str, Path],
 ) -> Iterator[Text]:
     """The last page."""
-    warm = next(iter(judged.values()))
+    warm = judged[DRAWN]
     yield Text("")
-    yield page.verdict(
-        figures.wins(warm["DPO"], warm["SFT"]), figures.ties(warm["DPO"], warm["SFT"])
-    )
+    yield page.verdict(_found(models["DPO"]))
     yield Text("")
-    yield from page.table({name: _block(found) for name, found in judged.items()})
+    yield from page.table({name: _block(name, found) for name, found in judged.items()})
     for place in _picked(demo):
         yield Text("")
         yield from page.side_by_side({model: texts[place] for model, texts in warm.items()})
@@ -161,13 +187,21 @@ def _lines(
     yield Text(f"figures in {demo.out / 'demo.json'}, pairs in {demo.out / 'data' / 'pairs.jsonl'}")
     yield Text(f"runs in {models['SFT']} and {models['DPO']}")
     dpo = shlex.quote(str(models["DPO"]))
-    yield Text(f"next: palate explain {dpo} --over-time --html explain.html", style="bold")
+    yield Text(f"next: open {shlex.quote(str(demo.out / REPORT))}", style="bold")
+    yield Text(f"      palate explain {dpo} --over-time --html explain.html", style="bold")
     yield Text(f"      palate chat {dpo}", style="bold")
 
 
-def _block(found: Mapping[str, Sequence[Judged]]) -> tuple[page.Figures, Any]:
+def _block(name: str, found: Mapping[str, Sequence[Judged]]) -> page.Block:
+    """Drawn texts were compared by `palate evaluate`, with more of them."""
     values = {model: figures.figures(texts) for model, texts in found.items()}
-    return values, figures.wins(found["DPO"], found["SFT"])
+    return values, None if name == DRAWN else figures.wins(found["DPO"], found["SFT"])
+
+
+def _found(run: Path) -> dict[str, Any]:
+    """The record of the evaluation."""
+    found: dict[str, Any] = json.loads((run / "evaluation.json").read_bytes())
+    return found
 
 
 def _picked(demo: Demo) -> list[int]:
@@ -183,14 +217,16 @@ def _record(
     demo: Demo, made: rows.Pairs, judged: Mapping[str, Mapping[str, Sequence[Judged]]]
 ) -> dict[str, Any]:
     """Everything that `demo.json` holds but the total time."""
-    found = {}
+    found: dict[str, Any] = {}
     for name, texts in judged.items():
-        values, win = _block(texts)
-        each = {model: figures.as_json(value) for model, value in values.items()}
-        ties = figures.ties(texts["DPO"], texts["SFT"])
-        found[name] = each | figures.as_json({"wins against SFT": win}) | {"ties": ties}
+        values, win = _block(name, texts)
+        found[name] = {model: figures.as_json(value) for model, value in values.items()}
+        if win is not None:
+            found[name] |= figures.as_json({"wins against SFT": win})
+            found[name]["ties"] = figures.ties(texts["DPO"], texts["SFT"])
     return {
         "seed": demo.seed,
+        "headline": _found(demo.out / "dpo")["headline"],
         "pairs": len(made.rows),
         "prompts without a pair": made.ties,
         "figures": found,

@@ -6,6 +6,7 @@ Nothing here prints.
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from rich.text import Text
 
@@ -18,18 +19,16 @@ BLUE, ORANGE = "#2f7fd6", "#d9822b"
 WIDTH, LABEL, CELL = 100, 22, 24
 MODELS = ("base", "SFT", "DPO")
 Figures = Mapping[str, Mapping[str, Interval]]
+Block = tuple[Figures, Interval | None]
 
 
-def verdict(win: Interval, ties: int) -> Text:
-    """The one sentence that holds the result."""
-    better, worse = win.low > 0.5, win.high < 0.5
-    claim = "beats SFT's" if better else "loses to SFT's" if worse else "cannot be told from SFT's"
-    line = Text(f"DPO's text {claim}: ", style="bold")
-    line.append(f"it wins {win.percent()}", style=BLUE if better else ORANGE if worse else "")
-    return line.append(f" of {win.count} unseen sheets ({ties} ties, half a win each).")
+def verdict(found: Mapping[str, Any]) -> Text:
+    """The one sentence that holds the result, of the record of `palate evaluate`."""
+    colour = {"better": BLUE, "worse": ORANGE}.get(found["verdict"], "")
+    return Text(found["headline"], style=f"bold {colour}".strip())
 
 
-def table(blocks: Mapping[str, tuple[Figures, Interval]]) -> Iterator[Text]:
+def table(blocks: Mapping[str, Block]) -> Iterator[Text]:
     """`blocks`: how the texts were drawn -> (model -> figure -> interval, win rate of DPO)."""
     yield _row("mean per text [95%]", MODELS, style="bold")
     for name, (found, win) in blocks.items():
@@ -38,7 +37,8 @@ def table(blocks: Mapping[str, tuple[Figures, Interval]]) -> Iterator[Text]:
         for figure in found["SFT"]:
             cells = [_cell(figure, found[model][figure]) for model in MODELS]
             yield _row(f"  {figure}", cells)
-        yield _row("  wins against SFT", ("", "", win.percent()))
+        if win is not None:
+            yield _row("  wins against SFT", ("", "", win.percent()))
 
 
 def side_by_side(texts: Mapping[str, Judged]) -> Iterator[Text]:
