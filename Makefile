@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help setup fix check test test-all demo bench demo-base claims docs study-doctor study-judging
+.PHONY: help setup fix check test test-all demo bench demo-base claims docs study-doctor study-judging study-frontier
 
 help:  ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
@@ -41,6 +41,9 @@ study-doctor: setup  ## what the doctor sees of planted defects, and what they d
 
 study-judging: setup  ## true taste against the number of judgements: docs/judging.md
 	$(BIN)/python -m pip install --quiet --editable ".[bench]" && $(BIN)/python scripts/study_judging.py
+
+study-frontier: setup  ## DPO against PPO and what is cheaper than both: docs/dpo-or-rlhf.md
+	$(BIN)/python -m pip install --quiet --editable ".[bench]" && $(BIN)/python scripts/study_frontier.py
 
 demo-base: setup  ## train the demo's tiny base model again
 	$(BIN)/python -m palate.demo.base

@@ -327,35 +327,34 @@ run_online(PpoConfig.model_validate({options!r}), Letters(), silent)
 """
 
 
-def ends(place: Place, name: str, *, within: float, **changes: Any) -> bool:
-    """Start the command in a process of its own; one that takes longer is killed."""
+def seconds_of(place: Place, name: str, *, within: float, **changes: Any) -> float | None:
+    """How long the command took in a process of its own; None if it took longer and was killed."""
     options = place.options(name, **changes)
     code = SCRIPT.format(tests=str(Path(__file__).parent), options=options)
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as one:
         assert one.stdout is not None and one.stdout.readline() == "ready\n"
+        began = time.monotonic()
         try:
             assert one.wait(timeout=within) == 0
         except subprocess.TimeoutExpired:
             one.kill()
-            return False
-    return True
+            return None
+    return time.monotonic() - began
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_ten_kills(place: Place, method: str) -> None:
     """Real SIGKILLs at random times, ten in all; every chain ends in the same bytes."""
-    began = time.monotonic()
-    assert ends(place, "whole", within=300, method=method)
-    seconds, rng, kills = time.monotonic() - began, random.Random(method), 0
+    whole, rng, kills = seconds_of(place, "whole", within=300, method=method), random.Random(0), 0
+    assert whole is not None
     for chain in itertools.count():
         name = f"chain-{chain}"
-        while not ends(place, name, within=rng.uniform(0, seconds), method=method):
+        while seconds_of(place, name, within=rng.uniform(0, whole), method=method) is None:
             kills += 1
         assert bits(place.root / name) == bits(place.root / "whole"), f"chain {chain}"
         assert not list((place.root / name).rglob(".*"))
         if kills >= 10:
-            print(f"{method}: {kills} kills in {chain + 1} chains")
             return
 
 

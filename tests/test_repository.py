@@ -23,7 +23,7 @@ LAYERS = (
     {"cli"},
     {"demo"},
     {"api"},
-    {"teach"},
+    {"teach", "evaluation"},
     {"report", "judge", "export"},
     {"study", "rlhf"},
     {"train"},
@@ -43,7 +43,16 @@ TRAIN_FLAGS = f"""{ROW_FLAGS} --model --data --out --heldout --epochs --max-step
 DRAW_FLAGS = "--temperature --top-p --max-new-tokens --seed"
 FLAGS = {
     "sft": f"{TRAIN_FLAGS} --objective --mean",
-    "dpo": f"{TRAIN_FLAGS} --objective --beta --label-smoothing --sft-weight --option",
+    "dpo": f"""{TRAIN_FLAGS} --objective --beta --label-smoothing --sft-weight --option
+    --random-labels""",
+    "reward": f"{TRAIN_FLAGS} --margin --label-smoothing --centring",
+    "ppo": f"""{TRAIN_FLAGS} --reward --method --judge-with --judge-model --insecure --n --kl
+    --kl-target --beta --passes --max-new-tokens""",
+    "best-of-n": f"{SHARED_FLAGS} {DRAW_FLAGS} --reward --out --n --json",
+    "evaluate": f"""{DRAW_FLAGS} --against --prompts --pairs --store --ask --judge-with
+    --judge-model --insecure --reward --rubric --control --examples --baselines --frontier --n
+    --json""",
+    "report": "--out",
     "run": "",
     "check": "--heldout --map --format --json",
     "convert": "--map --format --skip-bad --json",
@@ -142,11 +151,12 @@ def test_the_rule_itself(importer: str, target: str, wrong: bool) -> None:
 
 # ---- what never imports torch
 
-LIGHT = ["palate.glossary", "palate.study.seen", "palate.study.sentences", "palate.report.explain"]
-LIGHT += ["palate.study.doctor", "palate.study.near_miss", "palate.report.doctor"]
-LIGHT += ["palate.endpoint", "palate.report.taste", "palate.report.card"]
+LIGHT = ["palate.glossary", "palate.study.seen", "palate.study.sentences", "palate.endpoint"]
+LIGHT += ["palate.study.doctor", "palate.study.near_miss"]
 LIGHT += [f"palate.study.{name}" for name in ("live", "remarks", "signs", "plausible", "tally")]
 LIGHT += [f"palate.study.{name}" for name in ("orders", "beside", "taste", "rubric")]
+LIGHT += ["palate.study.evaluated", "palate.runs.cost", "palate.stats"]
+LIGHT += [f"palate.report.{path.stem}" for path in (SOURCE / "report").glob("*.py")]
 LIGHT += [f"palate.judge.{path.stem}" for path in (SOURCE / "judge").glob("*.py")]
 LIGHT += ["palate.config", "palate.config_file", "palate.runs.folder", "palate.cli"]
 LIGHT += [f"palate.data.{path.stem}" for path in (SOURCE / "data").glob("*.py")]
@@ -257,11 +267,11 @@ OF_OBJECTIVE = {"beta", "label_smoothing", "sft_weight", "option", "mean"}
 
 
 def fields_read() -> set[str]:
-    """Attributes taken from anything that is called a config or options, outside config.py."""
+    """Attributes taken from anything that is called a config or options, outside `config`."""
     found = set()
     for path in MODULES:
         for node in ast.walk(tree(path)):
-            if isinstance(node, ast.Attribute) and path.stem != "config":
+            if isinstance(node, ast.Attribute) and own_room(path) != "config":
                 owner = ast.unparse(node.value).rpartition(".")[2].strip("_")
                 if owner in {"config", "options"}:
                     found.add(node.attr)
