@@ -31,6 +31,7 @@ LEARNING_RATE = (
 )
 LONGEST = "128"  # tokens; a description of every fact has half as many
 REPORT = "report.html"
+MET = ("dpo", "sft")  # the runs, as the evaluation names them
 KEPT = "12"  # checkpoints, so that `palate explain --over-time` has something to replay
 DRAWN, LIKELIEST = "drawn at temperature 1", "likeliest text (temperature 0)"
 Say = Callable[[Text], object]
@@ -217,16 +218,19 @@ def _record(
     demo: Demo, made: rows.Pairs, judged: Mapping[str, Mapping[str, Sequence[Judged]]]
 ) -> dict[str, Any]:
     """Everything that `demo.json` holds but the total time."""
+    evaluated = _found(demo.out / "dpo")
+    met = next(each for each in evaluated["wins"] if (each["ours"], each["theirs"]) == MET)
     found: dict[str, Any] = {}
     for name, texts in judged.items():
         values, win = _block(name, texts)
         found[name] = {model: figures.as_json(value) for model, value in values.items()}
+        found[name] |= {"wins against SFT": met["raw"], "ties": met["ties"]}
         if win is not None:
             found[name] |= figures.as_json({"wins against SFT": win})
             found[name]["ties"] = figures.ties(texts["DPO"], texts["SFT"])
     return {
         "seed": demo.seed,
-        "headline": _found(demo.out / "dpo")["headline"],
+        "headline": evaluated["headline"],
         "pairs": len(made.rows),
         "prompts without a pair": made.ties,
         "figures": found,

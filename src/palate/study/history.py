@@ -181,6 +181,8 @@ def read_history(path: Path) -> RunHistory:
 def _why_none(record: Mapping[str, Any]) -> str:
     if record.get("stage") == "sft":
         return "SFT gives every row the same weight from first to last"
+    if record.get("stage") == "ppo":
+        return "its texts are new at every step; palate report draws its curves"
     return "it stopped before its first step, or an earlier palate made it"
 
 
