@@ -47,7 +47,7 @@ class Sizes:
     unseen: int = 200
     texts: int = 2  # of each model about each unseen sheet
     shown: int = 3
-    evidence: tuple[str, ...] = ("--baselines", "--frontier")
+    evidence: tuple[str, ...] = ("--frontier",)
 
 
 QUICK = Sizes(examples=60, prompts=40, unseen=20, texts=1, evidence=())
