@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -223,11 +223,11 @@ def _record(
     found: dict[str, Any] = {}
     for name, texts in judged.items():
         values, win = _block(name, texts)
-        found[name] = {model: figures.as_json(value) for model, value in values.items()}
-        found[name] |= {"wins against SFT": met["raw"], "ties": met["ties"]}
+        rate, ties = met["raw"], met["ties"]
         if win is not None:
-            found[name] |= figures.as_json({"wins against SFT": win})
-            found[name]["ties"] = figures.ties(texts["DPO"], texts["SFT"])
+            rate, ties = asdict(win), figures.ties(texts["DPO"], texts["SFT"])
+        found[name] = {model: figures.as_json(value) for model, value in values.items()}
+        found[name] |= {"wins against SFT": rate, "ties": ties}
     return {
         "seed": demo.seed,
         "headline": evaluated["headline"],
