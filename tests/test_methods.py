@@ -158,7 +158,7 @@ def run(one: Step, method: Method, knobs: dict[str, float]) -> tuple[float, Tens
     targets = method.targets(rolled(one, method), knobs)
     now_SL, said_SL = padded(one.now).requires_grad_(), padded(one.said).requires_grad_()
     losses = method.losses(now_SL, said_SL if method.values else None, targets, knobs)
-    loss = losses.total(knobs) / method.count(targets)
+    loss = losses.total() / method.count(targets)
     gradients = torch.autograd.grad(loss, (now_SL, said_SL), allow_unused=True)
     by_now, by_said = (torch.zeros_like(now_SL) if g is None else g for g in gradients)
     return float(loss.detach()), by_now, by_said
@@ -206,7 +206,7 @@ def test_a_rollout_in_parts_has_the_gradient_of_the_whole(name: str) -> None:
         index_S = torch.tensor([s for p in part for s in one.groups[p]])
         said = said_SL[index_S] if method.values else None
         losses = method.losses(now_SL[index_S], said, targets.at(index_S), knobs)
-        (losses.total(knobs) / method.count(targets)).backward()
+        (losses.total() / method.count(targets)).backward()
     assert now_SL.grad is not None
     torch.testing.assert_close(now_SL.grad, whole, **EXACT)
     counts = [method.count(targets.at(torch.tensor(list(group)))) for group in one.groups]
@@ -230,7 +230,7 @@ def test_padding_is_never_read(name: str) -> None:
         return method.losses(padded(one.now) + moved, said, targets, knobs)
 
     one_way, other = losses(of, noise * 0), losses(noisy, -2 * noise)
-    torch.testing.assert_close(other.total(knobs), one_way.total(knobs), **EXACT)
+    torch.testing.assert_close(other.total(), one_way.total(), **EXACT)
     assert torch.equal(other.clipped_SL, one_way.clipped_SL)
 
 
@@ -272,7 +272,7 @@ def test_ties_are_no_pairs() -> None:
     targets = method.targets(rolled(nothing, method), method.knobs)
     assert method.count(targets) == 0
     losses = method.losses(padded(one.now), None, targets, method.knobs)
-    assert float(losses.total(method.knobs).detach()) == 0
+    assert float(losses.total().detach()) == 0
 
 
 def test_one_text_of_a_prompt_is_no_tie() -> None:

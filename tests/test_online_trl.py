@@ -144,7 +144,7 @@ def ours(kind: str, made: Made) -> tuple[Tensor, Tensor, Tensor]:
     method, knobs = METHODS[kind], {"kl": KL, "clip": CLIP}
     now_SL = made.now_SL.clone().requires_grad_()
     targets = method.targets(made.rolled, knobs)
-    loss = method.losses(now_SL, None, targets, knobs).total(knobs) / method.count(targets)
+    loss = method.losses(now_SL, None, targets, knobs).total() / method.count(targets)
     (gradient_SL,) = torch.autograd.grad(loss, now_SL)
     return targets.advantages_SL[:, 0], loss.detach(), gradient_SL
 

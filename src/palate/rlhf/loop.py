@@ -20,7 +20,7 @@ from palate.engine.model import Loaded
 from palate.engine.policy import Policy
 from palate.engine.reference import NOISE
 from palate.engine.sample import SampleSettings
-from palate.errors import Interrupted, MemoryLimitError, NumericsError
+from palate.errors import Interrupted, NumericsError
 from palate.objectives import online
 from palate.rlhf.heldout import Heldout, evaluation
 from palate.rlhf.methods import Method, Rolled
@@ -43,8 +43,9 @@ from palate.train import best
 from palate.train.clock import Clock
 from palate.train.defaults import Settings, places
 from palate.train.events import Evaluation, Listener, Note, Round
-from palate.train.optimise import learning_rate
+from palate.train.optimise import rate_at
 from palate.train.order import Order
+from palate.train.step import out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +126,6 @@ class Loop:
     @contextmanager
     def _told(self) -> Iterator[None]:
         """What went wrong, with the step and what to do."""
-        budget = self.task.settings.token_budget
         try:
             yield
         except _StopNow:
@@ -142,10 +142,7 @@ class Loop:
                 hint=error.hint or "Lower --lr. The last checkpoint is intact.",
             ) from error
         except torch.OutOfMemoryError as error:
-            raise MemoryLimitError(
-                f"out of memory with {budget} tokens a row.",
-                hint=f"Try --token-budget {budget // 2}, --grad-checkpoint, or leave out --full.",
-            ) from error
+            raise out_of_memory(self.task.settings.token_budget) from error
 
     @property
     def _last(self) -> bool:
@@ -155,7 +152,7 @@ class Loop:
 
     def _one_step(self, clock: Clock) -> dict[str, Any]:
         """Draw, score, read, learn; gives the step's row of the metrics."""
-        task, lr = self.task, self._rate()
+        task, lr = self.task, rate_at(self.step, self.task.settings, self.task.config)
         texts = self._draw()
         rollout = self._roll(texts, score_texts(task.reward, texts))
         knobs = dict(task.knobs) | ({"kl": self.kl} if "kl" in task.knobs else {})
@@ -228,7 +225,7 @@ class Loop:
             entropy=rollout.old.entropy,
             length=float(rolled.mask_SL.sum()) / texts,
             ended=float(rollout.texts.ended.float().mean()),
-            lr=self._rate(),
+            lr=rate_at(self.step, self.task.settings, self.task.config),
             grad_norm=told.mean(told.grad_norm),
             items_per_second=texts / clock.seconds_per_step,
             seconds_left=clock.seconds_left,
@@ -260,16 +257,6 @@ class Loop:
                     f" (allowed {allowed:.2e}), so its KL is not 0 or its ratio not 1.",
                     hint="Report it.",
                 )
-
-    def _rate(self) -> float:
-        settings, config = self.task.settings, self.task.config
-        return learning_rate(
-            self.step,
-            settings.steps,
-            peak=settings.lr,
-            schedule=config.schedule,
-            warmup=config.warmup,
-        )
 
     # ---- start, record, save
 

@@ -83,7 +83,7 @@ class Losses:
     clipped_SL: Tensor
     value_S: Tensor | None = None
 
-    def total(self, knobs: Knobs) -> Tensor:
+    def total(self) -> Tensor:
         """What goes backward, summed.
 
         Values need no weight: they are read off states that their loss does not reach.

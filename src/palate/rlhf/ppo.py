@@ -90,7 +90,7 @@ class Updater:
         count, policy_loss, value_loss = self.method.count(lesson.targets), 0.0, 0.0
         for losses, change in self._losses(lesson, budget):
             if count:
-                (losses.total(lesson.knobs) / count).backward()
+                (losses.total() / count).backward()
             policy_loss += float(losses.policy_S.detach().sum())
             value_loss += 0.0 if losses.value_S is None else float(losses.value_S.detach().sum())
             told.clipped += int(losses.clipped_SL.sum())

@@ -15,7 +15,7 @@ from torch import Tensor
 from palate.config import TrainConfig
 from palate.engine.policy import Policy
 from palate.engine.value import Model
-from palate.errors import Interrupted, MemoryLimitError, NumericsError
+from palate.errors import Interrupted, NumericsError
 from palate.objectives import Objective
 from palate.runs import checkpoint
 from palate.runs.cost import Meter
@@ -27,9 +27,9 @@ from palate.train.defaults import Settings, places
 from palate.train.events import Evaluation, Listener, Note, Step
 from palate.train.history import History
 from palate.train.measure import Heldout, evaluation, ranking
-from palate.train.optimise import Optimiser, learning_rate
+from palate.train.optimise import Optimiser, rate_at
 from palate.train.order import Order
-from palate.train.step import Batch, Result, accumulate
+from palate.train.step import Batch, Result, accumulate, out_of_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,11 @@ class Loop:
 
     def _one_step(self, clock: Clock) -> dict[str, Any]:
         """One optimiser step; gives its row of the metrics."""
-        index, lr, random = self._index(), self._rate(), self._random()
+        index, lr, random = (
+            self._index(),
+            rate_at(self.step, self.task.settings, self.task.config),
+            self._random(),
+        )
         batch = self.task.train.subset(index)
         try:
             result = self._accumulate(batch)
@@ -121,11 +125,7 @@ class Loop:
                 hint="Lower --lr, or look at these rows. The last checkpoint is intact.",
             ) from error
         except torch.OutOfMemoryError as error:
-            budget = self.task.settings.token_budget
-            raise MemoryLimitError(
-                f"out of memory with {budget} tokens a row.",
-                hint=f"Try --token-budget {budget // 2}, --grad-checkpoint, or leave out --full.",
-            ) from error
+            raise out_of_memory(self.task.settings.token_budget) from error
         self.history.append(self.step + 1, index, result)
         clock.tick(self.task.settings.steps)
         event = Step(
@@ -159,16 +159,6 @@ class Loop:
         settings = self.task.settings
         total = places(settings.epochs, len(self.task.train.items))
         return self.order.batch(self.step, settings.batch_size, total)
-
-    def _rate(self) -> float:
-        settings, config = self.task.settings, self.task.config
-        return learning_rate(
-            self.step,
-            settings.steps,
-            peak=settings.lr,
-            schedule=config.schedule,
-            warmup=config.warmup,
-        )
 
     def _record(self, row: dict[str, Any]) -> None:
         """Evaluate if it is time, keep the weights if they are wanted, write the metrics row."""

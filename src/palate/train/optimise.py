@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from palate.config import Schedule
+from palate.config import Schedule, TrainConfig
 from palate.errors import NumericsError
+from palate.train.defaults import Settings
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -97,6 +98,17 @@ class Optimiser:
         for name, parameter in self.parameters.items():
             if self.masters[name] is not parameter:
                 parameter.copy_(self.masters[name])
+
+
+def rate_at(step: int, settings: Settings, config: TrainConfig) -> float:
+    """The rate of optimiser step `step` (0-based) of a run."""
+    return learning_rate(
+        step,
+        settings.steps,
+        peak=settings.lr,
+        schedule=config.schedule,
+        warmup=config.warmup,
+    )
 
 
 def learning_rate(

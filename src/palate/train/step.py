@@ -18,6 +18,7 @@ from palate.engine.pack import Row, pack
 from palate.engine.policy import Output, Policy, per_sequence
 from palate.engine.scoring import by_item, in_order, score_rows
 from palate.engine.value import Model, Rewards
+from palate.errors import MemoryLimitError
 from palate.objectives import Objective, Scored, weights
 from palate.objectives.tokens import STATISTICS, SUMS
 
@@ -161,4 +162,12 @@ def _result(batch: Batch, objective: Objective, found: Sequence[tuple[Row, Score
         scored=scored,
         weights_IN=weights(objective, scored),
         count=batch.count(objective),
+    )
+
+
+def out_of_memory(budget: int) -> MemoryLimitError:
+    """What to say, and what may help, when a row of `budget` tokens did not fit."""
+    return MemoryLimitError(
+        f"out of memory with {budget} tokens a row.",
+        hint=f"Try --token-budget {budget // 2}, --grad-checkpoint, or leave out --full.",
     )
